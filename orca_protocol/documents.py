@@ -1,0 +1,46 @@
+"""Reading and writing typed documents: strict JSON first, then the schema, and errors that name the field."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from orca_protocol.canonical import canonical, parse_canonical, parse_json
+from orca_protocol.errors import InvalidError
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read(kind: type[T], data: bytes, *, max_bytes: int, where: str, canonical_only: bool = False) -> T:
+    """Parse untrusted ``data`` as ``kind``; ``canonical_only`` also refuses any other spelling of the same document.
+
+    Raises InvalidError: the codes of ``parse_json``, ``not_canonical``, or ``schema`` with the path of the first wrong field.
+    """
+    parse = parse_canonical if canonical_only else parse_json
+    parse(data, max_bytes=max_bytes, where=where)
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise InvalidError("schema", f"{where}: {describe(error)}") from error
+
+
+def write(document: BaseModel) -> bytes:
+    """Return the canonical bytes of ``document``; absent optional values are left out."""
+    return canonical(document.model_dump(mode="json", exclude_none=True))
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one line which fields are wrong and why: ``agents[0].max_loops: Input should be a valid integer``."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = [f"{_path(problem['loc'])}: {problem['msg']}" for problem in problems[:5]]
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    return "; ".join(shown)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "document"

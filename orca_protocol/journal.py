@@ -1,0 +1,130 @@
+"""The journal: one entry per answered request, and the paths that order them.
+
+A path is (loop, step, visit, turn, tool): the swarm's pass (0 is preparation), the step within it, the place within a
+parallel step in declared order, the agent's own loop, and a tool call within it. Entries stand in path order. That is
+the engine's issue order when each request is answered at once, and it says nothing about when answers really came.
+
+``attempts`` (how often a provider was tried, and when) is metadata: it is signed with the rest of the journal, but no
+two executions share it, so ``journal_digest`` leaves it out. The digest is equal for equal (work item, answers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Never
+
+from pydantic import Field, model_validator
+
+from orca_protocol.canonical import canonical
+from orca_protocol.documents import read, write
+from orca_protocol.errors import InvalidError
+from orca_protocol.model import Answer, Attempt, Failure, ModelRequest, Strict
+
+LINE_MAX_BYTES = 16 * 1024 * 1024
+ENTRIES_MAX = 100_000
+
+StopReason = Literal["cancelled", "deadline", "budget"]
+
+
+class Path(NamedTuple):
+    """Where in a run a request was made. Ordered as tuples are."""
+
+    loop: int
+    step: int
+    visit: int
+    turn: int = 0
+    tool: int = 0
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+
+class Stop(Strict):
+    """The entry of every path that was open when the run was cancelled, timed out or ran out of budget."""
+
+    reason: StopReason
+
+
+#: what the world can put at a path
+Outcome = Answer | Failure | Stop
+
+_Index = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Entry(Strict):
+    """One request and what became of it: exactly one of ``answer``, ``error``, ``stop``, as ``kind`` says."""
+
+    path: tuple[_Index, _Index, _Index, _Index, _Index]
+    kind: Literal["answer", "error", "stop"]
+    #: the agent's name; it stands beside the path, never in it
+    name: str
+    #: SHA-256 (hex) over the canonical bytes of ``request``
+    request_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    request: ModelRequest
+    answer: Answer | None = None
+    error: Failure | None = None
+    stop: StopReason | None = None
+    attempts: Annotated[tuple[Attempt, ...], Field(max_length=1000)] = ()
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Entry:
+        present = [name for name in ("answer", "error", "stop") if getattr(self, name) is not None]
+        if present != [self.kind]:
+            raise ValueError(f"an entry of kind {self.kind!r} must hold exactly {self.kind!r}; it holds {present}")
+        return self
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the engine is told."""
+        if self.stop is not None:
+            return Stop(reason=self.stop)
+        return self.answer or self.error or _no_outcome()
+
+
+def _no_outcome() -> Never:
+    raise RuntimeError("an entry without an outcome passed its validator")
+
+
+def entry_for(
+    path: Path, name: str, request: ModelRequest, request_digest: str, outcome: Outcome, attempts: Sequence[Attempt] = ()
+) -> Entry:
+    """Return the entry that records ``outcome`` at ``path``."""
+    fields: dict[str, Any] = {"path": tuple(path), "name": name, "request": request, "request_digest": request_digest}
+    match outcome:
+        case Answer():
+            return Entry(kind="answer", answer=outcome, attempts=tuple(attempts), **fields)
+        case Failure():
+            return Entry(kind="error", error=outcome, attempts=tuple(attempts), **fields)
+        case Stop():
+            return Entry(kind="stop", stop=outcome.reason, attempts=tuple(attempts), **fields)
+
+
+def journal_bytes(entries: Iterable[Entry]) -> bytes:
+    """Return ``journal.jsonl``: a canonical line per entry, in path order, each ended by a newline."""
+    return b"".join(write(entry) + b"\n" for entry in sorted(entries, key=lambda entry: entry.path))
+
+
+def read_journal(data: bytes, *, where: str = "journal.jsonl") -> tuple[Entry, ...]:
+    """Parse an untrusted journal. Its order is kept as found: whether it is the right one is for replay to say.
+
+    Raises InvalidError naming the line: ``journal_truncated``, ``journal_oversize``, ``not_canonical``, ``schema`` or
+    a code of ``parse_json``.
+    """
+    if data and not data.endswith(b"\n"):
+        raise InvalidError("journal_truncated", f"{where} does not end with a newline: its last line is cut")
+    lines = data.split(b"\n")[:-1]
+    if len(lines) > ENTRIES_MAX:
+        raise InvalidError("journal_oversize", f"{where} has {len(lines)} entries; at most {ENTRIES_MAX} are read")
+    return tuple(
+        read(Entry, line, max_bytes=LINE_MAX_BYTES, where=f"{where} line {number}", canonical_only=True)
+        for number, line in enumerate(lines, start=1)
+    )
+
+
+def journal_digest(entries: Iterable[Entry]) -> str:
+    """Return the SHA-256 (hex) of what replay depends on: every entry in path order, without ``attempts``."""
+    digest = hashlib.sha256()
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        digest.update(canonical(entry.model_dump(mode="json", exclude_none=True, exclude={"attempts"})) + b"\n")
+    return digest.hexdigest()

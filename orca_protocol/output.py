@@ -1,0 +1,54 @@
+"""``output.json``: what a run says in the end, and what replay must reproduce byte for byte.
+
+Run id, execution time and cost are not here: two executions do not share them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_serializer
+
+from orca_protocol.journal import StopReason
+from orca_protocol.model import Failure, Natural, Strict
+
+Status = Literal["success", "partial", "error"]
+
+OUTPUT_MAX_BYTES = 64 * 1024 * 1024
+
+
+class OutputMessage(Strict):
+    """One agent's contribution. ``content`` is null exactly when there is an ``error``."""
+
+    role: str
+    content: str | None
+    error: Failure | None = None
+
+    @model_serializer
+    def _with_explicit_null(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"role": self.role, "content": self.content}
+        return shown if self.error is None else {**shown, "error": self.error.document()}
+
+
+class UsageSum(Strict):
+    """The providers' own figures, summed over the journal."""
+
+    #: requests made (answered or failed); retries of one request are not counted again
+    calls: Natural
+    input_tokens: Natural
+    output_tokens: Natural
+    #: answers whose provider reported no usage: the token sums do not cover them
+    unreported_calls: Natural
+
+
+class Output(Strict):
+    """The outcome of a run."""
+
+    status: Status
+    #: as the spec spelled it
+    swarm_type: str
+    resolved_swarm_type: str
+    output: tuple[OutputMessage, ...]
+    usage: UsageSum
+    #: why the run was ended from outside, if it was
+    stopped: StopReason | None = None

@@ -1,0 +1,105 @@
+"""SwarmSpec, AgentSpec, ScheduleSpec: fields, defaults and spellings of the Swarms API; everything else refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orca_protocol.errors import InvalidError, OrcaError
+from orca_protocol.spec import SWARM_TYPES, SwarmSpec, read_spec
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "market-analysis.json"
+AGENT = {"agent_name": "A", "model_name": "m"}
+
+
+def read(**fields: Any) -> SwarmSpec:
+    return read_spec(json.dumps({"agents": [AGENT], "task": "T", **fields}).encode())
+
+
+def test_the_example_work_item_is_read() -> None:
+    spec = read_spec(EXAMPLE.read_bytes())
+    assert spec.name == "Financial Analysis Swarm"
+    assert spec.swarm_type == "ConcurrentWorkflow"
+    assert [agent.agent_name for agent in spec.agents][0] == "Market Analyst"
+    assert len(spec.agents) == 2
+
+
+def test_defaults_of_a_minimal_spec() -> None:
+    spec = read()
+    assert (spec.max_loops, spec.return_history, spec.swarm_type, spec.canonical_type) == (1, True, None, "SequentialWorkflow")
+    agent = spec.agents[0]
+    assert (agent.max_tokens, agent.temperature, agent.role, agent.max_loops, agent.auto_generate_prompt) == (8192, 0.5, "worker", 1, False)
+
+
+def test_schedule_defaults_to_utc() -> None:
+    spec = read(schedule={"scheduled_time": "2026-12-01T09:00:00"})
+    assert spec.schedule is not None
+    assert spec.schedule.timezone == "UTC"
+
+
+@pytest.mark.parametrize("name", SWARM_TYPES)
+def test_every_seed_type_is_known(name: str) -> None:
+    assert read(swarm_type=name).canonical_type == name
+
+
+@pytest.mark.parametrize(
+    ("given_name", "meant"), [("HiearchicalSwarm", "HierarchicalSwarm"), ("HierarchicalSwarm", "HierarchicalSwarm"), ("SpreadsheetSwarm", "SpreadSheetSwarm")]
+)
+def test_both_spellings_are_accepted_and_the_given_one_is_kept(given_name: str, meant: str) -> None:
+    spec = read(swarm_type=given_name)
+    assert (spec.swarm_type, spec.canonical_type) == (given_name, meant)
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"swarm_typ": "auto"}, "swarm_typ"),
+        ({"agents": [{**AGENT, "modle": 1}]}, "agents[0].modle"),
+        ({"schedule": {"scheduled_time": "2026-12-01T09:00:00", "zone": "x"}}, "schedule.zone"),
+        ({"schedule": {"scheduled_time": "tomorrow"}}, "schedule.scheduled_time"),
+        ({"swarm_type": "Nonsense"}, "swarm_type"),
+        ({"max_loops": 0}, "max_loops"),
+        ({"max_loops": -1}, "max_loops"),
+        ({"max_loops": "2"}, "max_loops"),
+        ({"max_loops": 1.5}, "max_loops"),
+        ({"max_loops": True}, "max_loops"),
+        ({"return_history": "yes"}, "return_history"),
+        ({"name": "x" * 101}, "name"),
+        ({"task": ""}, "task"),
+        ({"task": None}, "task"),
+        ({"agents": [{"agent_name": "A"}]}, "agents[0].model_name"),
+        ({"agents": [{**AGENT, "temperature": 2.1}]}, "agents[0].temperature"),
+        ({"agents": [{**AGENT, "max_tokens": 0}]}, "agents[0].max_tokens"),
+        ({"agents": [{**AGENT, "agent_name": ""}]}, "agents[0].agent_name"),
+        ({"agents": [AGENT, AGENT]}, "agents[1].agent_name"),
+        ({"agents": "A"}, "agents"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_path(fields: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        read(**fields)
+    assert caught.value.code == "schema"
+    assert where in caught.value.detail
+
+
+def test_an_unknown_type_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InvalidError) as caught:
+        read(swarm_type="Nonsense")
+    assert all(name in caught.value.detail for name in SWARM_TYPES)
+
+
+def test_null_agents_are_no_agents() -> None:
+    assert read(agents=None).agents == ()
+
+
+@given(st.dictionaries(st.sampled_from(["agents", "task", "name", "max_loops", "swarm_type", "x"]), st.none() | st.integers() | st.text() | st.lists(st.none())))
+def test_any_object_is_read_or_refused_by_our_own_error(document: dict[str, Any]) -> None:
+    try:
+        read_spec(json.dumps(document).encode())
+    except OrcaError as error:
+        assert error.detail
