@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from orca_protocol.canonical import canonical, sha256_hex
+from orca_protocol.canonical import sha256_hex
 from orca_protocol.journal import Path
 from orca_protocol.spec import SwarmSpec, read_spec
 
@@ -25,4 +25,5 @@ class Item:
 
     def seed(self, path: Path) -> int:
         """Return the sampling seed of the call at ``path``: first 32 bits of SHA-256(id ‖ canonical path)."""
-        return int.from_bytes(hashlib.sha256(self.id.encode() + canonical(list(path))).digest()[:4], "big")
+        canonical_path = f"[{','.join(map(str, path))}]"
+        return int.from_bytes(hashlib.sha256((self.id + canonical_path).encode()).digest()[:4], "big")

@@ -48,7 +48,8 @@ def admit(spec: SwarmSpec) -> None:
         raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
     if calls_at_most(spec) > ENTRIES_MAX:
         raise InvalidError(
-            "too_many_calls", f"max_loops: this swarm would make up to {calls_at_most(spec)} calls; at most {ENTRIES_MAX} are allowed"
+            "too_many_calls",
+            f"max_loops: this swarm would make up to {calls_at_most(spec)} calls; at most {ENTRIES_MAX} are allowed",
         )
 
 

@@ -30,7 +30,9 @@ def replay(item: Item, entries: Sequence[Entry]) -> Output:
             call = due.pop()
             entry = by_path.pop(call.path, None)
             if entry is None:
-                raise InvalidError("entry_missing", f"the engine asks {call.name!r} at path {call.path}; the journal has no such entry")
+                raise InvalidError(
+                    "entry_missing", f"the engine asks {call.name!r} at path {call.path}; the journal has no such entry"
+                )
             refuse_difference(call, entry)
             due.extend(machine.feed(call.path, entry.outcome))
     finally:

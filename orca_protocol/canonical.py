@@ -19,6 +19,9 @@ from orca_protocol.errors import InvalidError
 MAX_DEPTH = 64
 MAX_SAFE_INTEGER = 2**53 - 1
 
+#: digits with a fraction that is not zero: what Python and ECMAScript write alike
+_NO_EXPONENT = re.compile(r"-?[0-9]+\.[0-9]*[1-9]")
+
 # Strings are consumed whole so that brackets inside them do not count as nesting.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
@@ -29,9 +32,29 @@ def canonical(document: Any) -> bytes:
     Raises InvalidError ``not_canonical`` for what JSON cannot carry exactly: NaN, integers beyond 2^53-1, lone surrogates.
     """
     try:
+        if _is_plain(document):
+            return _encode(document).encode()
         return rfc8785.dumps(document)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidError("not_canonical", f"this value has no canonical JSON form: {error}") from error
+
+
+#: the standard library's encoder, in C: the same bytes as RFC 8785 for plain values, several times faster
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard encoder writes ``value`` as RFC 8785 does: ASCII keys sort alike, and repr(float) has no exponent."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_plain(member) for key, member in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    return kind is float and _NO_EXPONENT.fullmatch(repr(value)) is not None
 
 
 def sha256_hex(data: bytes) -> str:
@@ -66,7 +89,9 @@ def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_
             parse_float=lambda digits: _float(digits, where),
         )
     except json.JSONDecodeError as error:
-        raise InvalidError("json_malformed", f"{where} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
+        raise InvalidError(
+            "json_malformed", f"{where} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from error
     if "\\u" in text or "\\U" in text:  # raw surrogates cannot survive the UTF-8 decoding above; escaped ones can
         _refuse_surrogates(document, where)
     return document

@@ -30,7 +30,9 @@ def open_envelope(sealed: str, public_key: str, *, where: str = "envelope") -> d
     """
     # base58 costs quadratic time, so the length is bounded before it is decoded
     if len(sealed) > 1.4 * (PAYLOAD_MAX_BYTES + SIGNATURE_BYTES):
-        raise InvalidError("envelope_oversize", f"{where} has {len(sealed)} characters; its payload may have {PAYLOAD_MAX_BYTES} bytes")
+        raise InvalidError(
+            "envelope_oversize", f"{where} has {len(sealed)} characters; its payload may have {PAYLOAD_MAX_BYTES} bytes"
+        )
     try:
         combined = base58.b58decode(sealed)
     except ValueError as error:
@@ -38,7 +40,9 @@ def open_envelope(sealed: str, public_key: str, *, where: str = "envelope") -> d
     if base58.b58encode(combined).decode() != sealed:
         raise InvalidError("envelope_malformed", f"{where} is not the base58 form of its bytes")
     if len(combined) <= SIGNATURE_BYTES:
-        raise InvalidError("envelope_malformed", f"{where} holds no payload: this must be the combined form, signature and payload in one")
+        raise InvalidError(
+            "envelope_malformed", f"{where} holds no payload: this must be the combined form, signature and payload in one"
+        )
     signature, payload = combined[:SIGNATURE_BYTES], combined[SIGNATURE_BYTES:]
     verify(public_key, payload, signature, where=where)
     document = parse_json(payload, max_bytes=PAYLOAD_MAX_BYTES, where=f"{where} payload")

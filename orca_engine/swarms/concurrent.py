@@ -17,9 +17,7 @@ async def concurrent(swarm: Swarm) -> Ended:
     transcript = swarm.opening()
     for loop in swarm.loops:
         before = transcript
-        turns = await all_of(
-            swarm.visit(agent, before, loop=loop, step=0, place=place) for place, agent in enumerate(swarm.agents)
-        )
+        turns = await all_of(swarm.visit(agent, before, loop=loop, step=0, place=place) for place, agent in enumerate(swarm.agents))
         transcript = transcript.plus(turns)
         if is_over(transcript):
             break

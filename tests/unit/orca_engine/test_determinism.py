@@ -27,7 +27,12 @@ NAMES = st.sampled_from(["A", "B -> C", "naïve, agent", "日本", "D"])
 def swarms(draw: st.DrawFn) -> dict[str, Any]:
     names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
     agents = [
-        agent(name, max_loops=draw(st.integers(1, 3)), auto_generate_prompt=draw(st.booleans()), role=draw(st.sampled_from(["worker", "critic"])))
+        agent(
+            name,
+            max_loops=draw(st.integers(1, 3)),
+            auto_generate_prompt=draw(st.booleans()),
+            role=draw(st.sampled_from(["worker", "critic"])),
+        )
         for name in names
     ]
     return {

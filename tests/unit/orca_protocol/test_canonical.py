@@ -6,7 +6,8 @@ import json
 import struct
 
 import pytest
-from hypothesis import given
+import rfc8785
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orca_protocol.canonical import canonical, digest_of, parse_canonical, parse_json
@@ -91,6 +92,12 @@ def test_canonical_bytes_survive_a_round_trip(document: object) -> None:
     again = parse_canonical(data, max_bytes=10**6, where="test")
     assert canonical(again) == data
     assert digest_of(again) == digest_of(document)
+
+
+@settings(max_examples=500)
+@given(JSON_VALUES)
+def test_the_fast_encoder_writes_what_rfc_8785_writes(document: object) -> None:
+    assert canonical(document) == rfc8785.dumps(document)
 
 
 @given(JSON_VALUES)

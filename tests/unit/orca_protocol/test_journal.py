@@ -15,7 +15,9 @@ from orca_protocol.journal import Entry, Outcome, Path, Stop, entry_for, journal
 from orca_protocol.model import Answer, Attempt, Failure, Message, ModelIdentity, ModelRequest, Usage
 
 REQUEST = ModelRequest(model="m", messages=(Message(role="user", content="Tä\u2028sk 😀"),), max_tokens=5, temperature=1.0, seed=7)
-ANSWER = Answer(content="yes", finish_reason="stop", model=ModelIdentity(provider="p", model="m"), usage=Usage(input_tokens=1, output_tokens=2))
+ANSWER = Answer(
+    content="yes", finish_reason="stop", model=ModelIdentity(provider="p", model="m"), usage=Usage(input_tokens=1, output_tokens=2)
+)
 
 
 def entry(path: Path, outcome: Outcome = ANSWER, attempts: tuple[Attempt, ...] = ()) -> Entry:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from orca_protocol.errors import InvalidError
-from orca_protocol.keys import DEVNET_KEYS, decode_base58, devnet_key, is_devnet_key, public_key_of, secret_from_json, secret_to_json, verify
+from orca_protocol.keys import (
+    DEVNET_KEYS,
+    decode_base58,
+    devnet_key,
+    is_devnet_key,
+    public_key_of,
+    secret_from_json,
+    secret_to_json,
+    verify,
+)
 
 KEY = SigningKey(bytes(range(32)))
 
@@ -48,7 +57,9 @@ def test_secret_round_trip_in_solanas_form() -> None:
     assert secret_from_json(text.encode(), where="test") == KEY
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "[1,2]", json.dumps([0] * 64), json.dumps([256] * 64), json.dumps([True] * 64), "[1.5]"])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "[1,2]", json.dumps([0] * 64), json.dumps([256] * 64), json.dumps([True] * 64), "[1.5]"]
+)
 def test_a_file_that_is_no_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(InvalidError) as caught:
         secret_from_json(text.encode(), where="id.json")

@@ -33,7 +33,13 @@ def test_defaults_of_a_minimal_spec() -> None:
     spec = read()
     assert (spec.max_loops, spec.return_history, spec.swarm_type, spec.canonical_type) == (1, True, None, "SequentialWorkflow")
     agent = spec.agents[0]
-    assert (agent.max_tokens, agent.temperature, agent.role, agent.max_loops, agent.auto_generate_prompt) == (8192, 0.5, "worker", 1, False)
+    assert (agent.max_tokens, agent.temperature, agent.role, agent.max_loops, agent.auto_generate_prompt) == (
+        8192,
+        0.5,
+        "worker",
+        1,
+        False,
+    )
 
 
 def test_schedule_defaults_to_utc() -> None:
@@ -48,7 +54,12 @@ def test_every_seed_type_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_name", "meant"), [("HiearchicalSwarm", "HierarchicalSwarm"), ("HierarchicalSwarm", "HierarchicalSwarm"), ("SpreadsheetSwarm", "SpreadSheetSwarm")]
+    ("given_name", "meant"),
+    [
+        ("HiearchicalSwarm", "HierarchicalSwarm"),
+        ("HierarchicalSwarm", "HierarchicalSwarm"),
+        ("SpreadsheetSwarm", "SpreadSheetSwarm"),
+    ],
 )
 def test_both_spellings_are_accepted_and_the_given_one_is_kept(given_name: str, meant: str) -> None:
     spec = read(swarm_type=given_name)
@@ -97,7 +108,12 @@ def test_null_agents_are_no_agents() -> None:
     assert read(agents=None).agents == ()
 
 
-@given(st.dictionaries(st.sampled_from(["agents", "task", "name", "max_loops", "swarm_type", "x"]), st.none() | st.integers() | st.text() | st.lists(st.none())))
+@given(
+    st.dictionaries(
+        st.sampled_from(["agents", "task", "name", "max_loops", "swarm_type", "x"]),
+        st.none() | st.integers() | st.text() | st.lists(st.none()),
+    )
+)
 def test_any_object_is_read_or_refused_by_our_own_error(document: dict[str, Any]) -> None:
     try:
         read_spec(json.dumps(document).encode())

@@ -1,0 +1,43 @@
+# The verbs of this repository. Each sets up what it needs by scripts/setup, which is quick when nothing changed.
+.DEFAULT_GOAL := help
+.PHONY: run test check format bench docs lock clean help
+PY := .venv/bin/python
+
+run: ## set up, start a devnet, take one real work item through it, print what happened
+	@scripts/setup node
+	@$(PY) examples/walk.py examples/market-analysis.json
+
+test: ## set up, run every test in random order (ARGS="-k replay -x" reaches pytest)
+	@scripts/setup dev
+	@$(PY) -m pytest $(ARGS)
+
+check: ## formatting, lint, types and floors, without changing anything
+	@scripts/setup dev
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+format: ## write the formatting that `make check` asks for
+	@scripts/setup dev
+	$(PY) -m ruff check --fix-only
+	$(PY) -m ruff format
+
+bench: ## measure, and write docs/benchmarks
+	@scripts/setup dev
+	@$(PY) -m tests.bench $(ARGS)
+
+docs: ## check that the documents are true: links, commands, settings, dependencies
+	@scripts/setup dev
+	@$(PY) -m pytest tests/house/test_docs.py $(ARGS)
+
+lock: ## write requirements/*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
+	@scripts/setup dev
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove everything that can be made again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,51 @@
+"""One proof under audit: what the auditor was given, and what the checks have established so far.
+
+A check reads what earlier ones established and writes what later ones need; a check whose ground is missing because an
+earlier one failed says so with ``not_measured``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.ports import Redecoder
+from audit.source import Received, Source
+from orca_protocol.dsse import DsseEnvelope
+from orca_protocol.errors import UnavailableError
+from orca_protocol.journal import Entry
+from orca_protocol.output import Output
+from orca_protocol.spec import SwarmSpec
+from orca_protocol.statement import RunStatement
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The package's files, parsed. That they belong together, or to anybody, is for later checks."""
+
+    received: Received
+    spec: SwarmSpec
+    entries: tuple[Entry, ...]
+    output: Output
+    envelope: DsseEnvelope
+    statement: RunStatement
+
+
+@dataclass(slots=True)
+class Case:
+    """A proof and the auditor's means."""
+
+    source: Source
+    #: base58 key that must have signed; None if the auditor does not know who should have
+    signer: str | None = None
+    #: the auditor's own key: a package that claims it needs no ``signer`` to be checked against it
+    own_key: str | None = None
+    redecoder: Redecoder | None = None
+    #: share of the answers that check 6 decodes again
+    inference_rate: float = 1.0
+    contents: Contents | None = None
+
+    def require_contents(self) -> Contents:
+        """Return the parsed package. Raises UnavailableError ``no_package`` if the integrity check did not get that far."""
+        if self.contents is None:
+            raise UnavailableError("no_package", "there is no sound package to look at: see the integrity check")
+        return self.contents

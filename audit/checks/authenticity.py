@@ -1,0 +1,67 @@
+"""Check 2: the node that had to sign did sign exactly these files, and they are about this work item.
+
+1. the envelope's Ed25519 signature is the expected signer's, over the bytes that were parsed   (forged, another key)
+2. the statement names the signer as its node                                                   (a statement passed on)
+3. the key is one that only its owner has                                                       (devnet keys)
+4. every listed digest is the digest of its file                                                (edited files)
+5. the work item named is the one in the package                                                (a proof of something else)
+
+It does not show that anything in the package is true, only who says it.
+"""
+
+from __future__ import annotations
+
+from audit.case import Case, Contents
+from audit.finding import Finding
+from orca_protocol import dsse
+from orca_protocol.canonical import sha256_hex
+from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.keys import is_devnet_key
+
+
+async def check_authenticity(case: Case) -> Finding:
+    """Check who signed what. Raises InvalidError for a fault, UnavailableError if the signer cannot be known."""
+    contents = case.require_contents()
+    files = contents.received.files
+    if "lease.dsse.json" in files or "submission.json" in files:
+        raise UnavailableError(
+            "lease_unsupported", "this version cannot check leases and submissions; use one that reads the chain"
+        )
+    signer = _expected_signer(case, contents)
+    dsse.open_envelope(files["statement.dsse.json"], signer, where="statement.dsse.json")  # 1
+    _check_node(contents, signer)
+    _check_digests(contents)
+    _check_work_item(contents)
+    return Finding(f"signed by {signer}", bytes=contents.received.size)
+
+
+def _expected_signer(case: Case, contents: Contents) -> str:
+    claimed = contents.envelope.signatures[0].keyid
+    signer = case.signer or (case.own_key if claimed == case.own_key else None)
+    if signer is None:
+        raise UnavailableError(
+            "signer_unknown", f"nobody said whose signature this must be (it claims {claimed[:60]!r}); give --signer"
+        )
+    return signer
+
+
+def _check_node(contents: Contents, signer: str) -> None:
+    predicate = contents.statement.predicate
+    if predicate.node != signer:  # 2
+        raise InvalidError("node_differs", f"signed by {signer} for a run of node {predicate.node[:60]!r}")
+    if is_devnet_key(signer) and not predicate.network.startswith("devnet"):  # 3
+        raise InvalidError("devnet_key", f"{signer} is a devnet key that everybody has, and the network is {predicate.network!r}")
+
+
+def _check_digests(contents: Contents) -> None:  # 4
+    for subject in contents.statement.subject:
+        if sha256_hex(contents.received.files[subject.name]) != subject.digest.sha256:
+            raise InvalidError("digest_differs", f"{subject.name} is not the file that was signed")
+
+
+def _check_work_item(contents: Contents) -> None:  # 5
+    expected = f"spec:{sha256_hex(contents.received.files['spec.json'])}"
+    if contents.statement.predicate.work_item != expected:
+        raise InvalidError(
+            "work_item_differs", f"the statement is about {contents.statement.predicate.work_item[:80]!r}, not {expected}"
+        )

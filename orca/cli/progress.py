@@ -1,0 +1,63 @@
+"""Live progress of a run on stderr: who is asked, what they say as they say it, how each call ended."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
+from orca_protocol.journal import Path, Stop
+from orca_protocol.model import Answer, Failure
+
+
+class Progress:
+    """Prints events as lines. Text of parallel agents is printed as it comes, under a new ``[name]`` when the speaker changes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._speaking: Path | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case Delta(path, name, text):
+                self._speak(path, name, text)
+            case ModelResolved(name, answered_by, alias):
+                self._line(f"model {name} is answered by {answered_by}" + (" (your alias)" if alias else ""))
+            case RunStarted(run_id, answered, lost):
+                again = f", resumed: {answered} answers in the journal, {lost} calls asked again" if answered or lost else ""
+                self._line(f"run {run_id}{again}")
+            case CallStarted(_, name):
+                self._line(f"[{name}] asked")
+            case CallRestarted(_, name):
+                self._line(f"[{name}] asked again; what it said so far is void")
+            case CallFinished(_, name, outcome, seconds):
+                self._line(f"[{name}] {_ending(outcome)} after {seconds:.1f} s")
+
+    def _speak(self, path: Path, name: str, text: str) -> None:
+        if self._speaking != path:
+            self._end_line()
+            self._stream.write(f"[{name}] ")
+            self._speaking = path
+        self._stream.write(text)
+        self._stream.flush()
+
+    def _line(self, text: str) -> None:
+        self._end_line()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def _end_line(self) -> None:
+        if self._speaking is not None:
+            self._stream.write("\n")
+            self._speaking = None
+
+
+def _ending(outcome: Answer | Failure | Stop) -> str:
+    match outcome:
+        case Answer(usage=usage):
+            return "answered" + (f", {usage.output_tokens} tokens" if usage is not None else "")
+        case Failure(code=code, detail=detail):
+            return f"failed: {detail} [{code}]"
+        case Stop(reason=reason):
+            return f"stopped: {reason}"

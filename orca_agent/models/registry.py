@@ -1,0 +1,166 @@
+"""Which provider answers for which name: an exact name, the operator's alias, or a refusal that lists what there is.
+
+A name is never silently replaced: an alias is an explicit rule, one hop long, and the resolution says that it was used. A
+provider that cannot list its models is named in every refusal and in ``status``. Listings are fetched once, all at the same
+time, under one time cap; those that failed are asked again when a name is not found, for a server may have come up since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orca_agent.models.base import Provider
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a name stands for."""
+
+    name: str
+    provider: Provider
+    #: what to ask ``provider`` for
+    model: str
+    #: the alias that led here, if one did; always equal to ``name`` then
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
+class CatalogueRow:
+    """One line of ``orca models``."""
+
+    name: str
+    provider: str
+    reachable: bool
+    detail: str
+
+
+class Registry:
+    """All models of one node."""
+
+    def __init__(self, providers: Sequence[Provider], aliases: Mapping[str, str], *, listing_seconds: float = 10.0) -> None:
+        """Raises InvalidError ``bad_alias`` for a chain, a loop or an empty name, ``duplicate_provider`` for a label used twice."""
+        labels = [provider.name for provider in providers]
+        if len(set(labels)) != len(labels):
+            raise InvalidError("duplicate_provider", f"each provider needs its own name; given: {', '.join(labels)}")
+        for alias, target in aliases.items():
+            if not alias or not target or target in aliases:
+                raise InvalidError("bad_alias", f"alias {alias!r} → {target!r}: an alias points to a real name, not to an alias")
+        self._providers = tuple(providers)
+        self._aliases = dict(aliases)
+        self._listing_seconds = listing_seconds
+        self._listings: dict[str, tuple[str, ...] | OrcaError] = {}
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def resolve(self, name: str) -> Resolution:
+        """Return what ``name`` stands for; ``provider/name`` is understood too, and settles a name that two providers have.
+
+        Raises InvalidError ``model_unavailable``, which also names the providers that could not be asked, or ``model_ambiguous``.
+        """
+        await self._fetch()
+        found = self._lookup(name)
+        if found is None and any(isinstance(listing, OrcaError) for listing in self._listings.values()):
+            await self._fetch(again=True)
+            found = self._lookup(name)
+        if found is None:
+            raise self._unavailable(name)
+        return found
+
+    async def status(self) -> Mapping[str, str | None]:
+        """Return for each provider what is wrong with it, None where nothing is."""
+        await self._fetch()
+        return {
+            label: f"{found.code}: {found.detail}" if isinstance(found, OrcaError) else None
+            for label, found in self._listings.items()
+        }
+
+    async def catalogue(self) -> tuple[CatalogueRow, ...]:
+        """Return a row per model, per provider that could not say (named ``*``), and per alias."""
+        await self._fetch()
+        rows: list[CatalogueRow] = []
+        for label, found in self._listings.items():
+            if isinstance(found, OrcaError):
+                rows.append(CatalogueRow("*", label, False, f"{found.code}: {found.detail}"))
+            else:
+                rows += [CatalogueRow(name, label, True, "") for name in found]
+        return (*rows, *(self._alias_row(alias, target) for alias, target in self._aliases.items()))
+
+    async def close(self) -> None:
+        """Close every provider."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        for provider in self._providers:
+            await provider.close()
+
+    def _alias_row(self, alias: str, target: str) -> CatalogueRow:
+        if self._owners(alias):
+            return CatalogueRow(alias, "alias", False, f"→ {target}, never used: a provider has a model of that very name")
+        try:
+            found = self._lookup(target)
+        except InvalidError as error:
+            return CatalogueRow(alias, "alias", False, f"→ {target}: {error.code}")
+        return CatalogueRow(alias, "alias" if found is None else found.provider.name, found is not None, f"→ {target}")
+
+    def _lookup(self, name: str) -> Resolution | None:
+        exact = self._exact(name)
+        if exact is not None or name not in self._aliases:
+            return exact
+        target = self._exact(self._aliases[name])
+        return None if target is None else Resolution(name, target.provider, target.model, alias=name)
+
+    def _exact(self, name: str) -> Resolution | None:
+        owners = self._owners(name)
+        if len(owners) > 1:
+            forms = " or ".join(f"{provider.name}/{model}" for provider, model in owners)
+            raise InvalidError("model_ambiguous", f"several providers have {name!r}: say {forms}")
+        return Resolution(name, *owners[0]) if owners else None
+
+    def _owners(self, name: str) -> list[tuple[Provider, str]]:
+        bare = [(provider, name) for provider in self._providers if name in self._names(provider)]
+        if bare:
+            return bare
+        label, _, model = name.partition("/")
+        return [(provider, model) for provider in self._providers if provider.name == label and model in self._names(provider)]
+
+    def _names(self, provider: Provider) -> tuple[str, ...]:
+        found = self._listings.get(provider.name, ())
+        return () if isinstance(found, OrcaError) else found
+
+    def _unavailable(self, name: str) -> OrcaError:
+        names = [*self._aliases, *(model for provider in self._providers for model in self._names(provider))]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        there = f"there are: {', '.join(names[:_SHOWN]) or 'none'}{more}"
+        silent = [
+            f"{label} ({found.code}: {found.detail})" for label, found in self._listings.items() if isinstance(found, OrcaError)
+        ]
+        told = f"; not listed, because they could not be asked: {'; '.join(silent)}" if silent else ""
+        via = f" (alias of {self._aliases[name]!r})" if name in self._aliases else ""
+        return InvalidError("model_unavailable", f"no model is called {name[:200]!r}{via}; {there}{told}")
+
+    async def _fetch(self, *, again: bool = False) -> None:
+        """Many callers, one fetch: whoever comes while it runs waits for it; a cancelled caller does not cancel it."""
+        if self._fetching is None or (again and self._fetching.done()):
+            self._fetching = asyncio.create_task(self._fetch_missing())
+        await asyncio.shield(self._fetching)
+
+    async def _fetch_missing(self) -> None:
+        missing = [provider for provider in self._providers if not isinstance(self._listings.get(provider.name), tuple)]
+        found = await asyncio.gather(*(self._listing(provider) for provider in missing))
+        fresh = {provider.name: listing for provider, listing in zip(missing, found, strict=True)}
+        self._listings = {
+            provider.name: fresh.get(provider.name, self._listings.get(provider.name, ())) for provider in self._providers
+        }
+
+    async def _listing(self, provider: Provider) -> tuple[str, ...] | OrcaError:
+        try:
+            async with asyncio.timeout(self._listing_seconds):
+                return await provider.models()
+        except TimeoutError:
+            return UnavailableError("timeout", f"it did not list its models within {self._listing_seconds:g} s")
+        except OrcaError as error:
+            return error

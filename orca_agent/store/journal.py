@@ -1,0 +1,79 @@
+"""The port of the journal: what durable storage of runs promises, whatever keeps it.
+
+A write returns only when it would survive a power cut. Entries are never changed: the first one at a path stays.
+Every write of a run is conditional on the run's *epoch*: ``take`` raises it, so a process that lost its run to another
+one (it was stopped, then woke up) is refused with ``run_taken_over`` and can do no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from orca_protocol.journal import Entry, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The right to write a run: its id and the epoch at which it was taken."""
+
+    run_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it was begun. Times are Unix seconds."""
+
+    id: str
+    item_id: str
+    #: the bytes that were received; their SHA-256 is what a lease and a proof name
+    spec: bytes
+    started: float
+    #: when the run must end, or None
+    deadline: float | None
+    #: set once the run has ended: success, partial or error
+    status: str | None = None
+    finished: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A call that was asked and whose answer was never recorded, because the process ended first."""
+
+    path: Path
+    #: how often it was asked; each time counts against the budget
+    times: int
+    #: RFC 3339 time of the last one
+    asked_at: str
+
+
+class Journal(Protocol):
+    """Durable storage of runs. Errors: InvalidError ``run_taken_over``, UnavailableError ``journal_unavailable``."""
+
+    async def begin(self, run: RunRecord) -> Hold:
+        """Record a new run and hold it."""
+
+    async def take(self, run_id: str) -> Hold:
+        """Take over a run that was begun before; whoever held it is refused from now on."""
+
+    async def latest(self, item_id: str) -> RunRecord | None:
+        """Return the run of this item that was begun last."""
+
+    async def entries(self, run_id: str) -> tuple[Entry, ...]:
+        """Return what was recorded, in path order."""
+
+    async def lost(self, run_id: str) -> tuple[Lost, ...]:
+        """Return the calls that were asked and have no entry."""
+
+    async def intend(self, hold: Hold, path: Path, asked_at: str) -> None:
+        """Record that the call at ``path`` is about to be asked."""
+
+    async def append(self, hold: Hold, entry: Entry) -> None:
+        """Record what became of a call."""
+
+    async def finish(self, hold: Hold, status: str, finished: float) -> None:
+        """Record that the run has ended. Finishing again changes nothing."""
+
+    async def close(self) -> None:
+        """Write what is due and release the storage."""

@@ -1,0 +1,86 @@
+"""The driver's world: each call's intent is journaled, its model asked in the one place that retries, its entry journaled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from orca_agent.models.registry import Registry
+from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
+from orca_agent.observe.secrets import Secrets
+from orca_agent.store.journal import Hold, Journal, Lost
+from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, OnEvent
+from orca_agent.work.live import Answered
+from orca_engine.machine import Call
+from orca_protocol.journal import Entry, Path
+from orca_protocol.model import Attempt
+
+#: outcome of an attempt that was under way when an earlier process ended
+LOST = "lost"
+
+
+class ModelCalls:
+    """The world of one run."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        hold: Hold,
+        registry: Registry,
+        secrets: Secrets,
+        *,
+        policy: Policy,
+        in_flight: int | None,
+        follow: bool,
+        on_event: OnEvent,
+        clock: Clock,
+        lost: Mapping[Path, Lost],
+    ) -> None:
+        self._journal = journal
+        self._hold = hold
+        self._registry = registry
+        self._secrets = secrets
+        self._policy = policy
+        self._slots: AbstractAsyncContextManager[Any] = nullcontext() if in_flight is None else asyncio.Semaphore(in_flight)
+        self._follow = follow
+        self._on_event = on_event
+        self._clock = clock
+        self._lost = lost
+        self._begun: dict[Path, float] = {}
+
+    async def ask(self, call: Call) -> Answered:
+        """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
+        async with self._slots:
+            self._begun[call.path] = self._clock.monotonic()
+            await self._journal.intend(self._hold, call.path, stamp(self._clock.now()))
+            self._on_event(CallStarted(call.path, call.name))
+            asked = await self._ask(call)
+        return self._secrets.clean(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
+
+    async def record(self, call: Call, entry: Entry) -> None:
+        """Journal the entry, then tell whoever follows."""
+        await self._journal.append(self._hold, entry)
+        now = self._clock.monotonic()
+        self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
+
+    async def _ask(self, call: Call) -> Asked:
+        found = await self._registry.resolve(call.request.model)
+
+        def on_delta(text: str) -> None:
+            self._on_event(Delta(call.path, call.name, self._secrets.strike(text)))
+
+        return await ask(
+            found.provider,
+            found.model,
+            call.request,
+            policy=self._policy,
+            on_delta=on_delta if self._follow else None,
+            on_restart=lambda: self._on_event(CallRestarted(call.path, call.name)),
+            clock=self._clock,
+        )
+
+    def _lost_attempts(self, path: Path) -> list[Attempt]:
+        lost = self._lost.get(path)
+        return [] if lost is None else [Attempt(started=lost.asked_at, duration_ms=0, outcome=LOST)] * lost.times

@@ -1,0 +1,66 @@
+"""What a run tells whoever follows it. Events are for people and progress bars; the journal is the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orca_protocol.journal import Outcome, Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run was begun, or taken up again with ``answered`` entries already in the journal."""
+
+    run_id: str
+    answered: int
+    #: calls that were under way when the run was interrupted; they are asked once more
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResolved:
+    """The spec's ``name`` will be answered by ``answered_by`` (provider/model); ``alias`` if an operator's rule said so."""
+
+    name: str
+    answered_by: str
+    alias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """An agent is being asked."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Some more text of an answer under way."""
+
+    path: Path
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRestarted:
+    """The call is made again; the deltas so far are void."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """The call's entry is in the journal."""
+
+    path: Path
+    name: str
+    outcome: Outcome
+    seconds: float
+
+
+Event = RunStarted | ModelResolved | CallStarted | Delta | CallRestarted | CallFinished
+OnEvent = Callable[[Event], None]

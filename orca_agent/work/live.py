@@ -1,0 +1,110 @@
+"""The live driver: asks the world what the engine wants to know, and journals each outcome before the engine sees it.
+
+Every open call is a task. A stop (cancel, deadline) ends them all: the entry of each open path, and of each path the
+engine still asks for, is then that stop. A call whose outcome is already on its way into the journal is not stopped.
+When the driver itself is cancelled nothing is recorded: the run is interrupted and can be resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from orca_engine.machine import Call, Machine
+from orca_engine.replay import refuse_difference
+from orca_protocol.canonical import digest_of
+from orca_protocol.journal import Entry, Outcome, Path, Stop, StopReason, entry_for
+from orca_protocol.model import Attempt
+
+T = TypeVar("T")
+
+Answered = tuple[Outcome, Sequence[Attempt]]
+
+
+class World(Protocol):
+    """What the driver needs of the world."""
+
+    async def ask(self, call: Call) -> Answered:
+        """Return what became of ``call``; may be cancelled."""
+
+    async def record(self, call: Call, entry: Entry) -> None:
+        """Keep ``entry`` durably."""
+
+
+class LiveRun(Generic[T]):
+    """Drives one machine to its end."""
+
+    def __init__(self, machine: Machine[T], world: World, known: Mapping[Path, Entry]) -> None:
+        self._machine = machine
+        self._world = world
+        self._known = known
+        self._entries: list[Entry] = []
+        self._open: dict[Path, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
+        self._stopped: StopReason | None = None
+
+    async def drive(self) -> tuple[Entry, ...]:
+        """Run to the end and return all entries in path order. Raises what ``record`` raises."""
+        try:
+            async with self._group:
+                self._proceed(self._machine.start())
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        return tuple(sorted(self._entries, key=lambda entry: entry.path))
+
+    def stop(self, reason: StopReason) -> None:
+        """End the run: every open call ends now, with ``reason`` as its entry. Later stops change nothing."""
+        if self._stopped is None:
+            self._stopped = reason
+            for task in self._open.values():
+                task.cancel()
+
+    def _proceed(self, due: Iterable[Call]) -> None:
+        pending = deque(due)
+        while pending:
+            call = pending.popleft()
+            entry = self._known.get(call.path)
+            if entry is None:
+                self._group.create_task(self._serve(call))
+            else:
+                refuse_difference(call, entry)
+                pending.extend(self._take(call, entry))
+
+    def _take(self, call: Call, entry: Entry) -> list[Call]:
+        self._entries.append(entry)
+        return self._machine.feed(call.path, entry.outcome)
+
+    async def _serve(self, call: Call) -> None:
+        outcome, attempts = await self._answer(call)
+        digest = digest_of(call.request.document())
+        entry = entry_for(call.path, call.name, call.request, digest, outcome, attempts)
+        await self._world.record(call, entry)
+        self._proceed(self._take(call, entry))
+
+    async def _answer(self, call: Call) -> Answered:
+        """Ask, unless or until the run is stopped. The path is open to a stop exactly while this runs."""
+        if (stop := self._stop_entry()) is not None:
+            return stop, ()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call is served in a task")
+        self._open[call.path] = task
+        try:
+            return await self._world.ask(call)
+        except asyncio.CancelledError:
+            if (stop := self._stop_entry()) is None:
+                raise
+            task.uncancel()
+            return stop, ()
+        finally:
+            del self._open[call.path]
+
+    def _stop_entry(self) -> Stop | None:
+        return None if self._stopped is None else Stop(reason=self._stopped)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,38 @@
+"""The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run.
+
+``usage`` holds the providers' own figures; ``cost`` is null where a price is not known, never an estimate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orca_agent.work.runner import Finished
+
+
+def completion(finished: Finished) -> dict[str, Any]:
+    """Return the JSON document that a caller of the Swarms API gets, whatever the status."""
+    spec, output = finished.item.spec, finished.output
+    document = output.document()
+    usage = output.usage
+    return {
+        "job_id": finished.run.id,
+        "status": output.status,
+        "swarm_name": spec.name,
+        "description": spec.description,
+        "swarm_type": output.swarm_type,
+        "resolved_swarm_type": output.resolved_swarm_type,
+        "task": spec.task,
+        "output": document["output"],
+        "stopped": output.stopped,
+        "number_of_agents": len(spec.agents),
+        "execution_time": round(max(0.0, finished.finished - finished.run.started), 3),
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+            "calls": usage.calls,
+            "unreported_calls": usage.unreported_calls,
+            "cost": None,
+        },
+    }

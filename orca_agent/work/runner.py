@@ -1,0 +1,133 @@
+"""Takes an item to its output: begins or resumes the run, resolves its models, drives it, records that it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+
+from orca_agent.models.registry import Registry
+from orca_agent.models.retry import Clock, Policy, SystemClock
+from orca_agent.observe.secrets import Secrets
+from orca_agent.store.journal import Hold, Journal, RunRecord
+from orca_agent.work.calls import ModelCalls
+from orca_agent.work.events import ModelResolved, OnEvent, RunStarted
+from orca_agent.work.live import LiveRun
+from orca_engine.item import Item
+from orca_engine.machine import Machine
+from orca_engine.program import output_of, program_of
+from orca_engine.swarm import Ended
+from orca_protocol.errors import InvalidError
+from orca_protocol.journal import Entry, Path, StopReason
+from orca_protocol.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that ended. ``finished`` is in Unix seconds."""
+
+    run: RunRecord
+    item: Item
+    entries: tuple[Entry, ...]
+    output: Output
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How runs are made. ``follow`` streams the answers; ``in_flight`` bounds the calls at once, None leaves it to the swarm."""
+
+    follow: bool = False
+    in_flight: int | None = None
+    retry: Policy = field(default_factory=Policy)
+
+
+class Runner:
+    """Runs items, one at a time, on this process's models and journal."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        registry: Registry,
+        secrets: Secrets,
+        *,
+        options: RunOptions | None = None,
+        on_event: OnEvent = lambda event: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._journal = journal
+        self._registry = registry
+        self._secrets = secrets
+        self._options = options or RunOptions()
+        self._on_event = on_event
+        self._clock = clock or SystemClock()
+        self._live: LiveRun[Ended] | None = None
+
+    async def run(self, item: Item, spec: bytes, *, timeout: float | None = None, resume: bool = False) -> Finished:
+        """Run ``item`` to its end; with ``resume`` go on with the latest run of it, if there is one.
+
+        ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
+        Raises InvalidError before anything was asked for a spec this node cannot run, and what the journal raises.
+        """
+        if self._secrets.are_in(spec):
+            raise InvalidError("secret_in_spec", "the spec contains one of this node's own keys; specs and proofs are public")
+        machine: Machine[Ended] = Machine(program_of(item))
+        try:
+            run, hold = await self._begin_or_resume(item, spec, timeout, resume)
+            entries = await self._drive(machine, run, hold)
+        finally:
+            machine.close()
+        output = output_of(item, machine.result, entries)
+        finished = run.finished or self._clock.now().timestamp()
+        await self._journal.finish(hold, output.status, finished)
+        return Finished(run, item, entries, output, finished)
+
+    def stop(self, reason: StopReason) -> None:
+        """End the run that is under way; what was answered is kept."""
+        if self._live is not None:
+            self._live.stop(reason)
+
+    async def _begin_or_resume(self, item: Item, spec: bytes, timeout: float | None, resume: bool) -> tuple[RunRecord, Hold]:
+        found = await self._journal.latest(item.id) if resume else None
+        if found is not None:
+            return found, await self._journal.take(found.id)
+        await self._resolve_models(item)
+        started = self._clock.now().timestamp()
+        run = RunRecord(str(uuid.uuid4()), item.id, spec, started, None if timeout is None else started + timeout)
+        return run, await self._journal.begin(run)
+
+    async def _resolve_models(self, item: Item) -> None:
+        for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
+            found = await self._registry.resolve(name)
+            self._on_event(ModelResolved(name, f"{found.provider.name}/{found.model}", found.alias is not None))
+
+    async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
+        known = {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
+        lost = {call.path: call for call in await self._journal.lost(run.id)}
+        self._on_event(RunStarted(run.id, len(known), len(lost)))
+        calls = ModelCalls(
+            self._journal,
+            hold,
+            self._registry,
+            self._secrets,
+            policy=self._options.retry,
+            in_flight=self._options.in_flight,
+            follow=self._options.follow,
+            on_event=self._on_event,
+            clock=self._clock,
+            lost=lost,
+        )
+        self._live = LiveRun(machine, calls, known)
+        alarm = self._set_alarm(run)
+        try:
+            return await self._live.drive()
+        finally:
+            self._live = None
+            if alarm is not None:
+                alarm.cancel()
+
+    def _set_alarm(self, run: RunRecord) -> asyncio.TimerHandle | None:
+        if run.deadline is None:
+            return None
+        left = max(0.0, run.deadline - self._clock.now().timestamp())
+        return asyncio.get_running_loop().call_later(left, self.stop, "deadline")

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from orca_agent.models.anthropic import AnthropicProvider, AnthropicSettings
+from orca_agent.models.base import Provider
+from orca_agent.models.http import HttpClient, HttpSettings
+from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, Message, ModelIdentity, Usage
+from tests.fakes.scripted_server import ScriptedServer
+from tests.unit.orca_agent.models.conftest import SMALL
+from tests.unit.orca_agent.models.requests import asked
+
+KEY = "sk-ant-test-0123456789"
+
+
+@pytest.fixture
+def provider(server: ScriptedServer, http: HttpClient) -> Provider:
+    return AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY), base_url=server.url), http)
+
+
+def turns(*said: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message.model_validate({"role": role, "content": content}) for role, content in said)
+
+
+async def test_a_call_speaks_the_messages_format(provider: Provider, server: ScriptedServer) -> None:
+    messages = turns(
+        ("system", "AGENT:A one"),
+        ("user", "u1"),
+        ("user", "u2"),
+        ("assistant", "a1"),
+        ("system", "two"),
+        ("assistant", "a2"),
+        ("user", "u3"),
+    )
+    answer = await provider.complete("c", asked(messages=messages), None)
+    (sent,) = server.stats()["requests"]
+    assert sent["request"] == {
+        "model": "c",
+        "max_tokens": 64,
+        "temperature": 0.5,
+        "system": "AGENT:A one\n\ntwo",
+        "messages": [
+            {"role": "user", "content": "u1\n\nu2"},
+            {"role": "assistant", "content": "a1\n\na2"},
+            {"role": "user", "content": "u3"},
+        ],
+    }
+    head = sent["head"].lower()
+    assert f"x-api-key: {KEY}" in head
+    assert "anthropic-version: 2023-06-01" in head
+    assert answer == Answer(
+        content="out(A,1)",
+        finish_reason="stop",
+        model=ModelIdentity(provider="anthropic", model="c-really"),
+        usage=Usage(input_tokens=7, output_tokens=1),
+    )
+
+
+async def test_a_streamed_call_gives_the_same_answer_in_pieces(provider: Provider, server: ScriptedServer) -> None:
+    server.reset({"reply": "one two €"})
+    pieces: list[str] = []
+    answer = await provider.complete("c", asked(), pieces.append)
+    assert pieces == ["one ", "two ", "€"]
+    assert answer.content == "one two €"
+    assert answer.finish_reason == "stop"
+    assert answer.usage == Usage(input_tokens=7, output_tokens=3)
+
+
+async def test_a_temperature_it_does_not_know_is_refused_before_asking(provider: Provider, server: ScriptedServer) -> None:
+    with pytest.raises(InvalidError, match=r"temperature_out_of_range.*1\.5"):
+        await provider.complete("c", asked(temperature=1.5), None)
+    assert server.stats()["total"] == 0
+
+
+async def test_a_system_prompt_alone_is_no_conversation(provider: Provider, server: ScriptedServer) -> None:
+    with pytest.raises(InvalidError, match="bad_request"):
+        await provider.complete("c", asked(messages=turns(("system", "alone"))), None)
+    assert server.stats()["total"] == 0
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ({"kind": "status", "status": 401}, InvalidError, "unauthorised"),
+        ({"kind": "status", "status": 429}, UnavailableError, "rate_limited"),
+        ({"kind": "status", "status": 529}, UnavailableError, "overloaded"),
+        ({"kind": "truncated", "after": 4}, UnavailableError, "truncated_answer"),
+        ({"kind": "malformed"}, UnavailableError, "malformed_answer"),
+        ({"kind": "huge", "after": 30_000}, LimitError, "answer_too_large"),
+        ({"kind": "null"}, InvalidError, "empty_answer"),
+        ({"kind": "filtered"}, InvalidError, "model_refused"),
+    ],
+    ids=lambda value: str(value.get("status", value["kind"])) if isinstance(value, dict) else None,
+)
+async def test_what_the_world_does_comes_out_typed(
+    provider: Provider, server: ScriptedServer, fault: dict[str, Any], kind: type[OrcaError], code: str, streaming: bool
+) -> None:
+    server.reset({"agents": {"A": {"faults": [fault]}}})
+    with pytest.raises(kind) as caught:
+        await provider.complete("c", asked(), (lambda piece: None) if streaming else None)
+    assert caught.value.code == code
+
+
+async def test_names_are_listed(provider: Provider, server: ScriptedServer) -> None:
+    server.reset({"models": ["c1", "c2"]})
+    assert await provider.models() == ("c1", "c2")
+
+
+class Sent:
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._rest = iter(chunks)
+
+    def __aiter__(self) -> Sent:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._rest:
+            return chunk
+        raise StopAsyncIteration
+
+
+def streamed(*events: dict[str, Any]) -> Answer:
+    provider = AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY)), HttpClient(HttpSettings(caps=SMALL)))
+    chunks = [f"event: x\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    return asyncio.run(provider._streamed("c", Sent(chunks), lambda piece: None))
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind", "code"),
+    [
+        ("overloaded_error", UnavailableError, "overloaded"),
+        ("rate_limit_error", UnavailableError, "rate_limited"),
+        ("api_error", UnavailableError, "server_error"),
+        ("something_new", UnavailableError, "server_error"),
+        ("invalid_request_error", InvalidError, "bad_request"),
+    ],
+)
+def test_an_error_event_ends_the_stream(type_: str, kind: type[OrcaError], code: str) -> None:
+    with pytest.raises(kind) as caught:
+        streamed({"type": "error", "error": {"type": type_, "message": "Overloaded"}})
+    assert caught.value.code == code
+
+
+def test_thinking_and_unknown_events_are_passed_over() -> None:
+    answer = streamed(
+        {"type": "message_start", "message": {"model": "c", "usage": {"input_tokens": 3, "output_tokens": 1}}},
+        {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm"}},
+        {"type": "something_new", "delta": {"type": "text_delta_2"}},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "said"}},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 9}},
+        {"type": "message_stop"},
+    )
+    assert (answer.content, answer.finish_reason) == ("said", "length")
+    assert answer.usage == Usage(input_tokens=3, output_tokens=9)
+
+
+events = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message_start", "message_delta", "message_stop", "content_block_delta", "error", "ping"])},
+    optional={
+        "message": st.none() | st.fixed_dictionaries({"model": st.text(max_size=3)}) | st.integers(),
+        "delta": st.none()
+        | st.dictionaries(st.sampled_from(["type", "text", "stop_reason"]), st.text(max_size=4) | st.none())
+        | st.integers(),
+        "usage": st.none() | st.dictionaries(st.sampled_from(["input_tokens", "output_tokens"]), st.integers() | st.floats()),
+        "error": st.none() | st.text() | st.dictionaries(st.sampled_from(["type", "message"]), st.text(max_size=4)),
+    },
+)
+
+
+@given(st.lists(events, max_size=6))
+def test_any_stream_is_an_answer_or_one_family_of_errors(said: list[dict[str, Any]]) -> None:
+    try:
+        answer = streamed(*said)
+    except OrcaError:
+        return
+    answer.content.encode()

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from orca_agent.models.base import Provider
+from orca_agent.models.http import HttpClient, HttpSettings
+from orca_agent.models.openai import OpenAIProvider, OpenAISettings
+from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, ModelIdentity, Usage
+from tests.fakes.scripted_server import ScriptedServer
+from tests.unit.orca_agent.models.conftest import SMALL
+from tests.unit.orca_agent.models.requests import asked
+
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture
+def provider(server: ScriptedServer, http: HttpClient) -> Provider:
+    return OpenAIProvider(OpenAISettings(base_url=server.openai, api_key=SecretStr(KEY)), http)
+
+
+def faulty(server: ScriptedServer, **fault: Any) -> None:
+    server.reset({"agents": {"A": {"faults": [fault]}}})
+
+
+async def test_a_call_asks_for_what_the_request_says(provider: Provider, server: ScriptedServer) -> None:
+    answer = await provider.complete("m", asked(), None)
+    assert answer == Answer(
+        content="out(A,1)",
+        finish_reason="stop",
+        model=ModelIdentity(provider="openai", model="m-really"),
+        usage=Usage(input_tokens=5, output_tokens=1),
+    )
+    (sent,) = server.stats()["requests"]
+    assert sent["request"] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "You are AGENT:A here"}, {"role": "user", "content": "TASK"}],
+        "max_tokens": 64,
+        "temperature": 0.5,
+        "seed": 7,
+    }
+    assert f"authorization: bearer {KEY}" in sent["head"].lower()
+
+
+async def test_a_streamed_call_gives_the_same_answer_in_pieces(provider: Provider, server: ScriptedServer) -> None:
+    server.reset({"reply": "one two\nthree  vier €"})
+    pieces: list[str] = []
+    answer = await provider.complete("m", asked(), pieces.append)
+    assert pieces == ["one ", "two\n", "three  ", "vier ", "€"]
+    assert answer.content == "one two\nthree  vier €"
+    assert answer.usage == Usage(input_tokens=5, output_tokens=5)
+    assert answer.model.model == "m-really"
+    assert server.stats()["requests"][0]["request"]["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_usage_is_the_servers_or_absent(provider: Provider, server: ScriptedServer, streaming: bool) -> None:
+    server.reset({"usage": False})
+    answer = await provider.complete("m", asked(), (lambda piece: None) if streaming else None)
+    assert answer.usage is None
+    assert answer.tokens is None
+
+
+async def test_connections_are_used_again(provider: Provider, server: ScriptedServer) -> None:
+    for on_delta in (None, lambda piece: None, lambda piece: None, None):
+        await provider.complete("m", asked(), on_delta)
+    assert server.stats(prompts=False)["connections"] <= 3  # one of the provider, the others of these statistics
+
+
+async def test_two_hundred_calls_are_in_flight_at_once(provider: Provider, server: ScriptedServer) -> None:
+    server.reset({"agents": {f"a{i}": {"latency_ms": 400} for i in range(200)}})
+    answers = await asyncio.gather(*(provider.complete("m", asked(f"a{i}"), None) for i in range(200)))
+    assert [answer.content for answer in answers] == [f"out(a{i},1)" for i in range(200)]
+    assert server.stats(prompts=False)["max_in_flight"] == 200
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ({"kind": "status", "status": 400}, InvalidError, "bad_request"),
+        ({"kind": "status", "status": 401}, InvalidError, "unauthorised"),
+        ({"kind": "status", "status": 404}, InvalidError, "not_found"),
+        ({"kind": "status", "status": 307, "headers": {"Location": "/v1/elsewhere"}}, InvalidError, "redirect_refused"),
+        ({"kind": "status", "status": 429, "type": "insufficient_quota"}, InvalidError, "payment_required"),
+        ({"kind": "status", "status": 500}, UnavailableError, "server_error"),
+        ({"kind": "status", "status": 503}, UnavailableError, "overloaded"),
+        ({"kind": "truncated"}, UnavailableError, "truncated_answer"),
+        ({"kind": "malformed"}, UnavailableError, "malformed_answer"),
+        ({"kind": "disconnect"}, UnavailableError, "disconnected"),
+        ({"kind": "huge", "after": 30_000}, LimitError, "answer_too_large"),
+        ({"kind": "null"}, InvalidError, "empty_answer"),
+        ({"kind": "tools"}, InvalidError, "empty_answer"),
+        ({"kind": "filtered"}, InvalidError, "model_refused"),
+    ],
+    ids=lambda value: str(value.get("status", value["kind"])) if isinstance(value, dict) else None,
+)
+async def test_what_the_world_does_comes_out_typed(
+    provider: Provider, server: ScriptedServer, fault: dict[str, Any], kind: type[OrcaError], code: str, streaming: bool
+) -> None:
+    faulty(server, **fault)
+    with pytest.raises(kind) as caught:
+        await provider.complete("m", asked(), (lambda piece: None) if streaming else None)
+    assert caught.value.code == code
+
+
+async def test_retry_after_reaches_the_caller(provider: Provider, server: ScriptedServer) -> None:
+    faulty(server, kind="status", status=429, headers={"Retry-After": "17"})
+    with pytest.raises(UnavailableError, match="rate_limited") as caught:
+        await provider.complete("m", asked(), None)
+    assert caught.value.retry_after == 17.0
+
+
+@pytest.mark.parametrize("key", [KEY, "swordfish"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 401, "message": "Incorrect API key provided: %s. See the docs."},
+        {"kind": "raw", "message": '{"error": {"message": "Incorrect API key provided: %s. See the docs.", "code": 401}}'},
+    ],
+    ids=["refused", "inside a success"],
+)
+async def test_no_key_in_an_error(server: ScriptedServer, http: HttpClient, fault: dict[str, Any], key: str) -> None:
+    faulty(server, **{**fault, "message": fault["message"] % key})
+    provider = OpenAIProvider(OpenAISettings(base_url=server.openai, api_key=SecretStr(key)), http)
+    with pytest.raises(InvalidError) as caught:
+        await provider.complete("m", asked(), None)
+    assert key not in str(caught.value)
+    assert key not in repr(provider.__dict__)
+    assert "Incorrect API key provided: [struck out]" in caught.value.detail
+
+
+async def test_a_stream_that_ends_without_a_finish_reason_is_truncated(provider: Provider, server: ScriptedServer) -> None:
+    faulty(server, kind="truncated", after=3, clean=True)
+    pieces: list[str] = []
+    with pytest.raises(UnavailableError, match="truncated_answer"):
+        await provider.complete("m", asked(), pieces.append)
+    assert pieces == ["partial "]
+
+
+async def test_an_error_inside_a_success(provider: Provider, server: ScriptedServer) -> None:
+    faulty(server, kind="raw", message='{"error": {"message": "upstream is gone", "code": 502}}')
+    with pytest.raises(UnavailableError, match="upstream is gone"):
+        await provider.complete("m", asked(), None)
+    faulty(server, kind="raw", message='{"error": {"message": "too long", "code": 400}}')
+    with pytest.raises(InvalidError, match="too long"):
+        await provider.complete("m", asked(), None)
+
+
+async def test_a_body_beyond_the_cap_is_cut_off(provider: Provider, server: ScriptedServer) -> None:
+    faulty(server, kind="huge", after=200_000)
+    with pytest.raises(LimitError, match="body_too_large"):
+        await provider.complete("m", asked(), None)
+
+
+async def test_a_silent_server_times_out(server: ScriptedServer) -> None:
+    faulty(server, kind="hang")
+    http = HttpClient(HttpSettings(read=0.2))
+    provider = OpenAIProvider(OpenAISettings(base_url=server.openai), http)
+    for on_delta in (None, lambda piece: None):
+        with pytest.raises(UnavailableError, match="timeout"):
+            await provider.complete("m", asked(), on_delta)
+    await http.close()
+
+
+async def test_nobody_listens(http: HttpClient) -> None:
+    provider = OpenAIProvider(OpenAISettings(base_url="http://127.0.0.1:1/v1"), http)
+    with pytest.raises(UnavailableError, match="connect_failed"):
+        await provider.models()
+
+
+async def test_cancelling_closes_the_connection(provider: Provider, server: ScriptedServer) -> None:
+    faulty(server, kind="hang")
+    call = asyncio.create_task(provider.complete("m", asked(), None))
+    while server.stats(prompts=False)["in_flight"] == 0:
+        await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    while server.stats(prompts=False)["in_flight"]:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_listener_that_fails_is_not_taken_for_the_server(provider: Provider) -> None:
+    def broken(piece: str) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    with pytest.raises(BrokenPipeError):
+        await provider.complete("m", asked(), broken)
+
+
+async def test_names_are_listed_or_configured(provider: Provider, server: ScriptedServer, http: HttpClient) -> None:
+    server.reset({"models": ["a", "b", "a"]})
+    assert await provider.models() == ("a", "b")
+    configured = OpenAIProvider(OpenAISettings(base_url=server.openai, models=("x",)), http)
+    assert await configured.models() == ("x",)
+    server.reset({"models": [f"m{i}" for i in range(51)]})
+    with pytest.raises(UnavailableError, match="lists 51 models"):
+        await provider.models()
+    server.reset({"listing": {"data": [{"name": "nameless"}]}})
+    with pytest.raises(UnavailableError, match="malformed_answer"):
+        await provider.models()
+
+
+def test_openai_itself_gets_its_newer_field() -> None:
+    provider = OpenAIProvider(OpenAISettings(), HttpClient())
+    body = provider._body("m", asked())
+    assert body["max_completion_tokens"] == 64
+    assert "max_tokens" not in body
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "localhost:80", "http://user:pw@host/v1", "http://host/v1?key=1", ""])
+def test_base_urls_that_are_refused(url: str) -> None:
+    with pytest.raises(InvalidError, match="bad_base_url"):
+        OpenAIProvider(OpenAISettings(base_url=url), HttpClient())
+
+
+@pytest.mark.parametrize("key", ["", " x", "a\nX-Other: b", "schlüssel"])
+def test_keys_that_are_refused_without_showing_them(key: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        OpenAIProvider(OpenAISettings(api_key=SecretStr(key)), HttpClient())
+    assert caught.value.code == "bad_api_key"
+    assert not key.strip() or key not in caught.value.detail
+
+
+async def test_a_closed_client_says_so(http: HttpClient) -> None:
+    await http.close()
+    with pytest.raises(UnavailableError, match="client_closed"):
+        await http.get(OpenAIProvider(OpenAISettings(), http)._endpoint, "/models")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(["choices", "model", "usage", "error", "message", "delta", "content", "finish_reason", "index", "refusal"])
+replies = st.dictionaries(names, json_values | st.lists(st.dictionaries(names, json_values, max_size=4), max_size=3), max_size=4)
+
+
+@given(st.binary(max_size=200) | replies.map(lambda reply: json.dumps(reply).encode()))
+def test_any_answer_is_an_answer_or_one_family_of_errors(data: bytes) -> None:
+    provider = OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
+    try:
+        answer = provider._whole("m", data)
+    except OrcaError:
+        return
+    answer.content.encode()
+
+
+@given(st.lists(st.binary(max_size=60) | replies.map(lambda r: b"data: " + json.dumps(r).encode() + b"\n\n"), max_size=6))
+def test_any_stream_is_an_answer_or_one_family_of_errors(chunks: list[bytes]) -> None:
+    provider = OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
+
+    class Sent:
+        def __init__(self) -> None:
+            self._rest = iter(chunks)
+
+        def __aiter__(self) -> Sent:
+            return self
+
+        async def __anext__(self) -> bytes:
+            try:
+                return next(self._rest)
+            except StopIteration:
+                raise StopAsyncIteration from None
+
+    try:
+        answer = asyncio.run(provider._streamed("m", Sent(), lambda piece: None))
+    except OrcaError:
+        return
+    answer.content.encode()
+
+
+@pytest.mark.parametrize("data", [b'{"choices": [{"message": {"content": "\\ud800"}, "finish_reason": "stop"}]}', b"[" * 100_000])
+def test_bytes_that_json_cannot_carry_are_malformed(data: bytes) -> None:
+    provider = OpenAIProvider(OpenAISettings(), HttpClient())
+    with pytest.raises(UnavailableError, match="malformed_answer"):
+        provider._whole("m", data)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from orca_agent.models.registry import CatalogueRow, Registry
+from orca_protocol.errors import InvalidError, UnavailableError
+from tests.fakes.scripted_model import ScriptedModel
+
+
+class Counting(ScriptedModel):
+    """Counts its listings and takes its time for them."""
+
+    def __init__(self, *names: str, name: str, seconds: float = 0.0) -> None:
+        super().__init__(names=names, name=name)
+        self.listings = 0
+        self.seconds = seconds
+
+    async def models(self) -> tuple[str, ...]:
+        self.listings += 1
+        await asyncio.sleep(self.seconds)
+        return await super().models()
+
+
+async def test_an_exact_name_resolves_to_its_provider() -> None:
+    one, two = ScriptedModel(names=("a", "b"), name="one"), ScriptedModel(names=("c",), name="two")
+    found = await Registry([one, two], {}).resolve("c")
+    assert (found.name, found.provider, found.model, found.alias) == ("c", two, "c", None)
+
+
+async def test_an_alias_is_one_visible_hop() -> None:
+    local = ScriptedModel(names=("local/small",), name="local")
+    found = await Registry([local], {"gpt-4o": "local/small"}).resolve("gpt-4o")
+    assert (found.name, found.model, found.alias) == ("gpt-4o", "local/small", "gpt-4o")
+
+
+async def test_an_exact_name_comes_before_an_alias() -> None:
+    one = ScriptedModel(names=("a", "b"))
+    registry = Registry([one], {"a": "b"})
+    assert (await registry.resolve("a")).model == "a"
+    assert (await registry.catalogue())[-1] == CatalogueRow(
+        "a", "alias", False, "→ b, never used: a provider has a model of that very name"
+    )
+
+
+@pytest.mark.parametrize("aliases", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "real"}, {"": "real"}, {"a": ""}])
+def test_alias_chains_and_loops_are_refused_at_once(aliases: dict[str, str]) -> None:
+    with pytest.raises(InvalidError, match="bad_alias"):
+        Registry([ScriptedModel(names=("real",))], aliases)
+
+
+async def test_an_unknown_name_is_refused_with_what_there_is() -> None:
+    with pytest.raises(InvalidError, match="model_unavailable") as caught:
+        await Registry([ScriptedModel(names=("a", "b"))], {"x": "a"}).resolve("gpt-5")
+    assert "'gpt-5'; there are: x, a, b" in caught.value.detail
+
+
+async def test_an_alias_to_nothing_is_refused_not_replaced() -> None:
+    with pytest.raises(InvalidError, match=r"'x' \(alias of 'gone'\)"):
+        await Registry([ScriptedModel(names=("a",))], {"x": "gone"}).resolve("x")
+
+
+async def test_a_long_list_is_shown_in_part() -> None:
+    with pytest.raises(InvalidError, match="and 80 more"):
+        await Registry([ScriptedModel(names=tuple(f"m{i}" for i in range(100)))], {}).resolve("x")
+
+
+async def test_a_name_that_two_providers_have_needs_the_provider() -> None:
+    one, two = ScriptedModel(names=("a",), name="one"), ScriptedModel(names=("a",), name="two")
+    registry = Registry([one, two], {"mine": "two/a"})
+    with pytest.raises(InvalidError, match=r"model_ambiguous.*one/a or two/a"):
+        await registry.resolve("a")
+    assert (await registry.resolve("two/a")).provider is two
+    found = await registry.resolve("mine")
+    assert (found.provider, found.model) == (two, "a")
+
+
+async def test_a_provider_that_cannot_list_is_named_not_swallowed() -> None:
+    good, bad = ScriptedModel(names=("a",), name="good"), ScriptedModel(name="bad")
+    bad.listing_error = UnavailableError("connect_failed", "nobody there")
+    registry = Registry([good, bad], {"x": "a", "y": "gone"})
+    assert (await registry.resolve("a")).provider is good
+    with pytest.raises(InvalidError, match=r"could not be asked: bad \(connect_failed: nobody there\)"):
+        await registry.resolve("b")
+    assert await registry.status() == {"good": None, "bad": "connect_failed: nobody there"}
+    assert await registry.catalogue() == (
+        CatalogueRow("a", "good", True, ""),
+        CatalogueRow("*", "bad", False, "connect_failed: nobody there"),
+        CatalogueRow("x", "good", True, "→ a"),
+        CatalogueRow("y", "alias", False, "→ gone"),
+    )
+
+
+async def test_a_provider_that_came_up_later_is_found() -> None:
+    late = ScriptedModel(names=("a",))
+    late.listing_error = UnavailableError("connect_failed", "not yet")
+    registry = Registry([late], {})
+    with pytest.raises(InvalidError):
+        await registry.resolve("a")
+    late.listing_error = None
+    assert (await registry.resolve("a")).model == "a"
+
+
+async def test_listings_are_fetched_once_and_side_by_side() -> None:
+    providers = [Counting(f"m{i}", name=f"p{i}", seconds=0.01) for i in range(20)]
+    registry = Registry(providers, {})
+    found = await asyncio.gather(*(registry.resolve(f"m{i}") for i in range(20)))
+    assert [resolution.provider for resolution in found] == providers
+    with suppress(InvalidError):
+        await registry.resolve("none")
+    assert {provider.listings for provider in providers} == {1}
+
+
+async def test_a_listing_that_hangs_is_cut_off() -> None:
+    good, slow = ScriptedModel(names=("a",), name="good"), Counting("b", name="slow", seconds=3600)
+    registry = Registry([good, slow], {}, listing_seconds=0.01)
+    assert (await registry.resolve("a")).provider is good
+    assert "did not list its models within 0.01 s" in str((await registry.status())["slow"])
+
+
+async def test_a_cancelled_caller_leaves_the_fetch_to_the_others() -> None:
+    slow = Counting("a", name="slow", seconds=0.02)
+    registry = Registry([slow], {})
+    first, second = asyncio.create_task(registry.resolve("a")), asyncio.create_task(registry.resolve("a"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).model == "a"
+    assert slow.listings == 1
+
+
+async def test_no_providers_means_no_models() -> None:
+    with pytest.raises(InvalidError, match="there are: none"):
+        await Registry([], {}).resolve("a")
+
+
+def test_two_providers_of_one_name_are_refused() -> None:
+    with pytest.raises(InvalidError, match="duplicate_provider"):
+        Registry([ScriptedModel(), ScriptedModel()], {})
+
+
+async def test_closing_closes_the_providers() -> None:
+    provider = Counting("a", name="p", seconds=3600)
+    registry = Registry([provider], {})
+    waiting = asyncio.create_task(registry.resolve("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await registry.close()
+    assert provider.is_closed
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

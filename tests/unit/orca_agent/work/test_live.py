@@ -1,0 +1,182 @@
+"""The live driver under shuffled completion, stops, interruption and resume: one journal, one output, nothing asked twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orca_agent.work.live import Answered, LiveRun
+from orca_engine.item import Item
+from orca_engine.machine import Call, Machine
+from orca_engine.program import output_of, program_of
+from orca_engine.replay import replay
+from orca_engine.swarm import Ended
+from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.journal import Entry, Path, journal_digest
+from orca_protocol.model import Attempt, Failure
+from orca_protocol.output import Output
+from tests.unit.orca_engine.test_determinism import failures, swarms
+from tests.unit.orca_engine.worlds import agent, item_of, out
+
+
+class Shuffled:
+    """A world that answers after a random number of turns of the event loop, and remembers what it was told."""
+
+    def __init__(self, answer: Any = out, seed: int = 0) -> None:
+        self.answer = answer
+        self.random = random.Random(seed)
+        self.asked: list[Path] = []
+        self.recorded: list[Entry] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.after_record: Any = lambda count: None
+
+    async def ask(self, call: Call) -> Answered:
+        self.asked.append(call.path)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self._wait()
+        finally:
+            self.in_flight -= 1
+        return self.answer(call), [Attempt(started="2026-01-01T00:00:00.000Z", duration_ms=self.random.randrange(9), outcome="x")]
+
+    async def record(self, call: Call, entry: Entry) -> None:
+        await self._wait()
+        self.recorded.append(entry)
+        self.after_record(len(self.recorded))
+
+    async def _wait(self) -> None:
+        for _ in range(self.random.randrange(6)):
+            await asyncio.sleep(0)
+
+
+async def drive(item: Item, world: Shuffled, known: Sequence[Entry] = ()) -> tuple[tuple[Entry, ...], Output]:
+    machine: Machine[Ended] = Machine(program_of(item))
+    entries = await LiveRun(machine, world, {Path(*entry.path): entry for entry in known}).drive()
+    return entries, output_of(item, machine.result, entries)
+
+
+@settings(max_examples=60, deadline=None)
+@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 2**32))
+def test_latency_changes_neither_journal_digest_nor_output(spec: dict[str, Any], answer: Any, seed: int, other: int) -> None:
+    item = item_of(**spec)
+    entries, output = asyncio.run(drive(item, Shuffled(answer, seed)))
+    again, same = asyncio.run(drive(item, Shuffled(answer, other)))
+    assert journal_digest(entries) == journal_digest(again)
+    assert output == same == replay(item, entries)
+
+
+@settings(max_examples=80, deadline=None)
+@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 12))
+def test_a_stop_at_any_moment_leaves_a_journal_that_replays(spec: dict[str, Any], answer: Any, seed: int, when: int) -> None:
+    item = item_of(**spec)
+
+    async def run() -> tuple[tuple[Entry, ...], Output, Shuffled]:
+        world = Shuffled(answer, seed)
+        machine: Machine[Ended] = Machine(program_of(item))
+        live = LiveRun(machine, world, {})
+        if when == 0:
+            live.stop("deadline")
+        world.after_record = lambda count: live.stop("deadline") if count == when else None
+        entries = await live.drive()
+        return entries, output_of(item, machine.result, entries), world
+
+    entries, output, world = asyncio.run(run())
+    assert replay(item, entries) == output
+    assert sorted(world.recorded, key=lambda entry: entry.path) == list(entries)
+    assert len(world.asked) == len(set(world.asked))
+    if any(entry.kind == "stop" for entry in entries):
+        assert output.stopped == "deadline"
+
+
+@settings(max_examples=60, deadline=None)
+@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 12))
+def test_a_run_killed_after_any_record_resumes_without_asking_what_is_journaled(
+    spec: dict[str, Any], answer: Any, seed: int, when: int
+) -> None:
+    item = item_of(**spec)
+    whole, output = asyncio.run(drive(item, Shuffled(answer, seed)))
+
+    async def killed() -> list[Entry]:
+        world = Shuffled(answer, seed)
+        task = asyncio.create_task(drive(item, world))
+        world.after_record = lambda count: task.cancel() if count == when else None
+        await asyncio.wait([task])
+        assert task.cancelled() or when not in range(1, len(whole) + 1) or len(world.recorded) == len(whole)
+        return world.recorded
+
+    kept = asyncio.run(killed())
+    assert all(entry.kind != "stop" for entry in kept)
+    rest = Shuffled(answer, seed + 1)
+    entries, again = asyncio.run(drive(item, rest, kept))
+    assert journal_digest(entries) == journal_digest(whole)
+    assert again == output
+    assert sorted(rest.asked) == sorted({Path(*entry.path) for entry in whole} - {Path(*entry.path) for entry in kept})
+
+
+async def test_agents_of_a_round_are_in_flight_together() -> None:
+    world = Shuffled()
+    world._wait = lambda: asyncio.sleep(0.01)  # type: ignore[method-assign]
+    await drive(item_of(agents=[agent(f"A{n}") for n in range(200)], swarm_type="ConcurrentWorkflow"), world)
+    assert world.most_in_flight == 200
+
+
+async def test_a_call_stopped_while_its_entry_is_being_written_keeps_its_answer() -> None:
+    item = item_of(agents=[agent("A"), agent("B")], swarm_type="ConcurrentWorkflow")
+    machine: Machine[Ended] = Machine(program_of(item))
+    world = Shuffled()
+    live = LiveRun(machine, world, {})
+    writing = asyncio.Event()
+
+    async def record(call: Call, entry: Entry) -> None:
+        writing.set()
+        await asyncio.sleep(0.01)
+        world.recorded.append(entry)
+
+    world.record = record  # type: ignore[method-assign]
+    task = asyncio.create_task(live.drive())
+    await writing.wait()
+    in_writing = set(world.asked) - set(live._open)
+    live.stop("cancelled")
+    entries = await task
+    assert in_writing
+    assert {Path(*entry.path) for entry in entries if entry.kind == "answer"} >= in_writing
+    assert entries == tuple(sorted(world.recorded, key=lambda entry: entry.path))
+
+
+async def test_a_journal_that_fails_ends_the_run_with_its_own_error() -> None:
+    world = Shuffled()
+
+    async def record(call: Call, entry: Entry) -> None:
+        raise UnavailableError("journal_unavailable", "disk full")
+
+    world.record = record  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="disk full"):
+        await drive(item_of(agents=[agent("A"), agent("B")], swarm_type="ConcurrentWorkflow"), world)
+    assert world.in_flight == 0
+
+
+async def test_a_journal_of_another_engine_is_refused_instead_of_continued() -> None:
+    item = item_of(agents=[agent("A"), agent("B")])
+    entries, _ = await drive(item, Shuffled())
+    world = Shuffled()
+    with pytest.raises(InvalidError, match="request_differs"):
+        await drive(Item(item.id + "x", item.spec), world, entries[:1])
+    assert world.asked == []
+
+
+async def test_con_4_a_failing_agent_does_not_hold_up_the_others() -> None:
+    def answer(call: Call) -> Any:
+        return Failure(code="down", detail="no") if call.name == "B" else out(call)
+
+    item = item_of(agents=[agent("A"), agent("B"), agent("C")], swarm_type="ConcurrentWorkflow")
+    entries, output = await drive(item, Shuffled(answer))
+    assert [entry.kind for entry in entries] == ["answer", "error", "answer"]
+    assert output.status == "partial"

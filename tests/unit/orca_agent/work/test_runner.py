@@ -1,0 +1,236 @@
+"""A runner over a real SQLite journal and a scripted model: fields reach the model, faults end typed, runs resume."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from orca_agent.models.registry import Registry
+from orca_agent.models.retry import Policy
+from orca_agent.observe.secrets import STRUCK, Secrets
+from orca_agent.store.sqlite import SqliteJournal
+from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
+from orca_agent.work.response import completion
+from orca_agent.work.runner import Finished, Runner, RunOptions
+from orca_engine.item import Item
+from orca_engine.replay import replay
+from orca_protocol.errors import InvalidError, UnavailableError
+from tests.fakes.scripted_model import ScriptedModel
+
+KEY = "sk-this-is-a-secret-key"
+QUICK = Policy(attempts=3, base=0.0)
+
+
+def spec_of(*names: str, **fields: Any) -> bytes:
+    agents = [{"agent_name": name, "model_name": "scripted", "system_prompt": f"AGENT:{name}"} for name in names]
+    return json.dumps({"task": "TASK", "agents": agents, "swarm_type": "ConcurrentWorkflow", **fields}).encode()
+
+
+class Bench:
+    """A runner and everything it was built from."""
+
+    def __init__(self, folder: FilePath) -> None:
+        self.model = ScriptedModel()
+        self.aliases: dict[str, str] = {}
+        self.journal = SqliteJournal(folder / "journal.db")
+        self.events: list[Event] = []
+
+    def runner(self, **options: Any) -> Runner:
+        registry = Registry([self.model], self.aliases)
+        made = RunOptions(**{"retry": QUICK, **options})
+        return Runner(self.journal, registry, Secrets([SecretStr(KEY)]), options=made, on_event=self.events.append)
+
+    async def run(self, spec: bytes, *, timeout: float | None = None, resume: bool = False, **options: Any) -> Finished:
+        return await self.runner(**options).run(Item.local(spec), spec, timeout=timeout, resume=resume)
+
+    def seen(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+async def bench(tmp_path: FilePath) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    await made.journal.close()
+
+
+async def test_a_run_answers_in_the_shape_of_the_swarms_api(bench: Bench) -> None:
+    finished = await bench.run(spec_of("A", "B", name="N", description="D"))
+    response = completion(finished)
+    assert response["output"] == [{"role": "A", "content": "out(A,1)"}, {"role": "B", "content": "out(B,1)"}]
+    assert (response["status"], response["swarm_name"], response["number_of_agents"]) == ("success", "N", 2)
+    assert response["usage"]["output_tokens"] == 2
+    assert response["usage"]["cost"] is None
+    assert replay(finished.item, finished.entries) == finished.output
+
+
+async def test_a_failed_agent_is_shown_with_null_content_and_its_error(bench: Bench) -> None:
+    bench.model.failures["B"] = [InvalidError("bad_request", "no")]
+    response = completion(await bench.run(spec_of("A", "B")))
+    assert response["status"] == "partial"
+    assert response["output"][1] == {"role": "B", "content": None, "error": {"code": "bad_request", "detail": "no"}}
+
+
+async def test_con_4_attempts_are_made_in_one_place_and_are_metadata_of_one_entry(bench: Bench) -> None:
+    bench.model.failures["B"] = [UnavailableError("overloaded", "busy")] * 9
+    finished = await bench.run(spec_of("A", "B"))
+    assert sum(call.agent == "B" for call in bench.model.calls) == 3
+    assert [attempt.outcome for attempt in finished.entries[1].attempts] == ["overloaded"] * 3
+    assert len(finished.entries) == 2
+
+
+async def test_con_7_a_bound_on_calls_in_flight_is_kept_and_the_order_too(bench: Bench) -> None:
+    bench.model.latency["*"] = 0.005
+    names = [f"A{number}" for number in range(20)]
+    finished = await bench.run(spec_of(*names), in_flight=5)
+    assert bench.model.max_in_flight == 5
+    assert [message.role for message in finished.output.output] == names
+
+
+async def test_a_model_that_is_not_there_is_refused_before_anything_is_asked_or_journaled(bench: Bench) -> None:
+    spec = spec_of("A").replace(b'"scripted"', b'"gpt-9"')
+    with pytest.raises(InvalidError, match="model_unavailable"):
+        await bench.run(spec)
+    assert bench.model.calls == []
+    assert await bench.journal.latest(Item.local(spec).id) is None
+
+
+async def test_an_alias_is_said_aloud_and_the_journal_names_who_really_answered(bench: Bench) -> None:
+    bench.aliases["gpt-4o"] = "scripted"
+    finished = await bench.run(spec_of("A").replace(b'"scripted"', b'"gpt-4o"'))
+    assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted/scripted", True)]
+    (entry,) = finished.entries
+    assert entry.request.model == "gpt-4o"
+    assert entry.answer is not None
+    assert entry.answer.model.model == "scripted"
+
+
+async def test_followers_hear_every_agent_start_speak_and_end(bench: Bench) -> None:
+    await bench.run(spec_of("A", "B"), follow=True)
+    assert {event.name for event in bench.seen(CallStarted)} == {"A", "B"}
+    assert "".join(event.text for event in bench.seen(Delta) if event.name == "A") == "out(A,1)"
+    assert len(bench.seen(CallFinished)) == 2
+    assert bench.seen(RunStarted)[0].answered == 0
+
+
+async def test_a_deadline_ends_the_run_and_keeps_what_was_answered(bench: Bench) -> None:
+    bench.model.latency["B"] = 30
+    finished = await bench.run(spec_of("A", "B"), timeout=0.05)
+    assert (finished.output.status, finished.output.stopped) == ("partial", "deadline")
+    assert finished.output.output[0].content == "out(A,1)"
+    assert bench.model.in_flight == 0
+    assert replay(finished.item, finished.entries) == finished.output
+
+
+async def test_a_cancel_ends_the_run_and_keeps_what_was_answered(bench: Bench) -> None:
+    bench.model.latency["B"] = 30
+    runner = bench.runner()
+    spec = spec_of("A", "B")
+    task = asyncio.create_task(runner.run(Item.local(spec), spec))
+    while not bench.seen(CallFinished):
+        await asyncio.sleep(0.005)
+    runner.stop("cancelled")
+    finished = await task
+    assert (finished.output.status, finished.output.stopped) == ("partial", "cancelled")
+
+
+async def test_an_interrupted_run_resumes_and_asks_only_what_is_missing(bench: Bench) -> None:
+    bench.model.latency["B"] = 30
+    spec = spec_of("A", "B")
+    task = asyncio.create_task(bench.run(spec))
+    while not bench.seen(CallFinished):
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.wait([task])
+    bench.model.latency["B"] = 0
+    bench.events.clear()
+    finished = await bench.run(spec, resume=True)
+    assert bench.seen(RunStarted)[0].answered == 1
+    assert bench.seen(RunStarted)[0].lost == 1
+    assert [call.agent for call in bench.model.calls] == ["A", "B", "B"]
+    assert finished.output.status == "success"
+    assert [attempt.outcome for attempt in finished.entries[1].attempts] == ["lost", "answer"]
+
+
+async def test_resuming_a_finished_run_shows_it_again_and_asks_nothing(bench: Bench) -> None:
+    first = await bench.run(spec_of("A", "B"))
+    again = await bench.run(spec_of("A", "B"), resume=True)
+    assert (again.output, again.run.id, again.entries) == (first.output, first.run.id, first.entries)
+    assert again.finished == first.finished
+    assert len(bench.model.calls) == 2
+
+
+async def test_resuming_what_was_never_begun_begins_it(bench: Bench) -> None:
+    assert (await bench.run(spec_of("A"), resume=True)).output.status == "success"
+
+
+async def test_without_resume_the_same_spec_is_a_new_run(bench: Bench) -> None:
+    first, second = await bench.run(spec_of("A")), await bench.run(spec_of("A"))
+    assert first.run.id != second.run.id
+    assert len(bench.model.calls) == 2
+
+
+async def test_a_resumed_run_keeps_its_deadline(bench: Bench) -> None:
+    bench.model.latency["*"] = 30
+    spec = spec_of("A")
+    task = asyncio.create_task(bench.run(spec, timeout=0.2))
+    while not bench.model.calls:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0.2)
+    finished = await bench.run(spec, resume=True)
+    assert finished.output.stopped == "deadline"
+
+
+async def test_a_taken_over_run_stops_and_says_so(bench: Bench) -> None:
+    bench.model.latency["A"] = 0.05
+    spec = spec_of("A")
+    zombie = asyncio.create_task(bench.run(spec))
+    while not bench.model.calls:
+        await asyncio.sleep(0.005)
+    finished = await bench.run(spec, resume=True)
+    with pytest.raises(InvalidError, match="run_taken_over"):
+        await zombie
+    assert finished.output.status == "success"
+
+
+async def test_a_call_that_is_made_again_tells_followers_to_drop_what_they_heard(bench: Bench) -> None:
+    told: list[str] = []
+
+    class Breaking(ScriptedModel):
+        async def complete(self, model: str, request: Any, on_delta: Any) -> Any:
+            if not told and on_delta is not None:
+                told.append("half")
+                on_delta("half an ans")
+                raise UnavailableError("stream_truncated", "cut")
+            return await super().complete(model, request, on_delta)
+
+    bench.model = Breaking()
+    await bench.run(spec_of("A"), follow=True)
+    assert [type(event).__name__ for event in bench.events if isinstance(event, Delta | CallRestarted)][:2] == [
+        "Delta",
+        "CallRestarted",
+    ]
+
+
+async def test_no_secret_reaches_journal_output_or_followers(bench: Bench, tmp_path: FilePath) -> None:
+    bench.model.reply = lambda model, request: f"my key is {KEY}"
+    bench.model.failures["B"] = [InvalidError("unauthorised", f"Incorrect API key provided: {KEY}")]
+    finished = await bench.run(spec_of("A", "B"), follow=True)
+    assert finished.output.output[0].content == f"my key is {STRUCK}"
+    assert KEY not in repr(finished.entries) + repr(bench.events)
+    for file in tmp_path.iterdir():
+        assert KEY.encode() not in file.read_bytes()
+
+
+async def test_a_spec_that_holds_a_key_of_the_node_is_refused(bench: Bench) -> None:
+    with pytest.raises(InvalidError, match="secret_in_spec"):
+        await bench.run(spec_of("A", rules=f"use {KEY}"))
+    assert bench.model.calls == []
