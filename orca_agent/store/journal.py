@@ -7,10 +7,15 @@ one (it was stopped, then woke up) is refused with ``run_taken_over`` and can do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from orca_protocol.journal import Entry, Path
+
+
+#: the epoch of a run that was just begun: nobody wrote to it before
+FIRST_EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ class Journal(Protocol):
     async def lost(self, run_id: str) -> tuple[Lost, ...]:
         """Return the calls that were asked and have no entry."""
 
-    async def intend(self, hold: Hold, path: Path, asked_at: str) -> None:
-        """Record that the call at ``path`` is about to be asked."""
+    async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
+        """Record that the calls at ``paths`` are about to be asked."""
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""

@@ -1,8 +1,8 @@
 """The journal of one machine: SQLite in WAL mode, one writer thread, group commit.
 
 Whatever was asked to be written while a commit was under way is written by the next one, in one transaction with
-synchronous=FULL; so 200 agents that answer at once cost a few commits, not 200. A batch is one SQL statement over a
-JSON array: the thread gives up the interpreter lock once a batch and not once a row.
+synchronous=FULL; so 200 agents that answer at once cost a few commits, not 200. All entries of a batch are one SQL
+statement over a JSON array: the thread gives up the interpreter lock once a batch and not once a row.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from orca_agent.store.journal import Hold, Lost, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.journal import Entry, Path
 
@@ -36,38 +36,47 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 """
 
-# A row is [run id, epoch, path, asked, asked at, entry or null]. A row whose epoch is no longer the run's, or whose path
-# already has its entry, changes nothing and is therefore missing from what the statement returns.
-_WRITE = """
-INSERT INTO entries (run_id, path, asked, asked_at, entry)
-SELECT runs.id, json_extract(row.value, '$[2]'), json_extract(row.value, '$[3]'), json_extract(row.value, '$[4]'),
-       json_extract(row.value, '$[5]')
+# Both statements change nothing, and return nothing, where the run has another epoch or the path has its entry already.
+_INTEND = """
+INSERT INTO entries (run_id, path, asked, asked_at)
+SELECT runs.id, path.value, 1, :at FROM json_each(:paths) AS path JOIN runs ON runs.id = :run AND runs.epoch = :epoch
+ WHERE true
+    ON CONFLICT (run_id, path) DO UPDATE SET asked = entries.asked + 1, asked_at = excluded.asked_at WHERE entries.entry IS NULL
+RETURNING path
+"""
+
+# A row is [run id, epoch, path, entry].
+_APPEND = """
+INSERT INTO entries (run_id, path, asked, entry)
+SELECT runs.id, json_extract(row.value, '$[2]'), 0, json_extract(row.value, '$[3]')
   FROM json_each(?) AS row JOIN runs ON runs.id = json_extract(row.value, '$[0]') AND runs.epoch = json_extract(row.value, '$[1]')
  WHERE true
-    ON CONFLICT (run_id, path) DO UPDATE
-   SET asked = entries.asked + excluded.asked, asked_at = coalesce(excluded.asked_at, entries.asked_at), entry = excluded.entry
- WHERE entries.entry IS NULL
+    ON CONFLICT (run_id, path) DO UPDATE SET entry = excluded.entry WHERE entries.entry IS NULL
 RETURNING run_id, path
 """
 
 _RUN = "SELECT id, item_id, spec, started, deadline, status, finished FROM runs"
 
-_Row = tuple[str, int, str, int, str | None, str | None]
-_Batch = list[tuple[_Row, asyncio.Future[None]]]
+_Row = tuple[str, int, str, str]
+_Done = asyncio.Future[Any]
+#: what the event loop is told: a future and its result, or the error that it ends with
+_News = list[tuple[_Done, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """Work for the writer thread, and who is told in the event loop how it went."""
+class _Work:
+    """Something to do with the database, in the transaction of its batch."""
 
-    loop: asyncio.AbstractEventLoop
-    work: Callable[[sqlite3.Connection], Any]
-    done: Callable[[Any], None]
-    failed: Callable[[OrcaError], None]
+    done: _Done
+    do: Callable[[sqlite3.Connection], Any]
 
-    def tell(self, listener: Callable[[Any], None], news: Any) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(listener, news)
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    """A row for ``_APPEND``."""
+
+    done: _Done
+    row: _Row
 
 
 class SqliteJournal:
@@ -75,17 +84,15 @@ class SqliteJournal:
 
     def __init__(self, path: FilePath) -> None:
         self._path = path
-        self._rows: _Batch = []
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Work | _Append | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
-        values = (run.id, run.item_id, run.spec, run.started, run.deadline)
-        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (?, ?, ?, 1, ?, ?)"
+        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline)
+        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (?, ?, ?, ?, ?, ?)"
         await self._do(lambda db: db.execute(sql, values))
-        return Hold(run.id, 1)
+        return Hold(run.id, FIRST_EPOCH)
 
     async def take(self, run_id: str) -> Hold:
         """Take over a run that was begun before."""
@@ -115,14 +122,18 @@ class SqliteJournal:
             sorted((Lost(Path(*map(int, path.split("."))), asked, at) for path, asked, at in rows), key=lambda lost: lost.path)
         )
 
-    async def intend(self, hold: Hold, path: Path, asked_at: str) -> None:
-        """Record that the call at ``path`` is about to be asked."""
-        await self._write((hold.run_id, hold.epoch, str(path), 1, asked_at, None))
+    async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
+        """Record that the calls at ``paths`` are about to be asked."""
+        values = {"run": hold.run_id, "epoch": hold.epoch, "at": asked_at, "paths": json.dumps([str(path) for path in paths])}
+        if len(await self._do(lambda db: db.execute(_INTEND, values).fetchall())) != len(paths):
+            raise _taken_over(hold.run_id)
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        text = entry.model_dump_json(exclude_none=True)
-        await self._write((hold.run_id, hold.epoch, str(Path(*entry.path)), 0, None, text))
+        row = (hold.run_id, hold.epoch, str(Path(*entry.path)), entry.model_dump_json(exclude_none=True))
+        done = asyncio.get_running_loop().create_future()
+        self._put(_Append(done, row))
+        await done
 
     async def finish(self, hold: Hold, status: str, finished: float) -> None:
         """Record that the run has ended; the first time counts."""
@@ -139,21 +150,12 @@ class SqliteJournal:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    async def _write(self, row: _Row) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with self._lock:
-            self._rows.append((row, done))
-            is_first = len(self._rows) == 1
-        if is_first:
-            self._put(_Job(done.get_loop(), self._write_batch, lambda batch: _settle(*batch), self._fail_batch))
-        await done
-
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._put(_Job(done.get_loop(), work, lambda result: _succeed(done, result), lambda error: _fail([done], error)))
+        self._put(_Work(done, work))
         return await done
 
-    def _put(self, job: _Job) -> None:
+    def _put(self, job: _Work | _Append) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
@@ -161,37 +163,58 @@ class SqliteJournal:
 
     def _serve(self) -> None:
         db: sqlite3.Connection | None = None
-        while (job := self._jobs.get()) is not None:
+        while (first := self._jobs.get()) is not None:
+            batch = [first, *self._waiting()]
             try:
                 db = db or _open(self._path)
                 with db:
-                    result = job.work(db)
+                    news = _write(db, batch)
             except (sqlite3.Error, OSError) as error:
-                job.tell(
-                    job.failed, UnavailableError("journal_unavailable", f"the journal {self._path} could not be used: {error}")
-                )
-            else:
-                job.tell(job.done, result)
+                news = [(job.done, error) for job in batch]
+            _tell([(done, self._explained(result)) for done, result in news])
         if db is not None:
             db.close()
 
-    def _take_batch(self) -> _Batch:
-        with self._lock:
-            batch, self._rows = self._rows, []
-        return batch
+    def _waiting(self) -> list[_Work | _Append]:
+        """Return what was put meanwhile; the end of all work is left for its turn."""
+        jobs: list[_Work | _Append] = []
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                break
+            jobs.append(job)
+        return jobs
 
-    def _write_batch(self, db: sqlite3.Connection) -> tuple[_Batch, set[tuple[str, str]]]:
-        batch = self._take_batch()
-        try:
-            rows = json.dumps([row for row, _ in batch], ensure_ascii=False)
-            return batch, set(db.execute(_WRITE, (rows,)).fetchall())
-        except sqlite3.Error:
-            with self._lock:  # _fail_batch, which runs next, tells them
-                self._rows = batch + self._rows
-            raise
+    def _explained(self, result: Any) -> Any:
+        if isinstance(result, sqlite3.Error | OSError):
+            return UnavailableError("journal_unavailable", f"the journal {self._path} could not be used: {result}")
+        return result
 
-    def _fail_batch(self, error: OrcaError) -> None:
-        _fail([done for _, done in self._take_batch()], error)
+
+def _write(db: sqlite3.Connection, batch: Sequence[_Work | _Append]) -> _News:
+    """Do the whole batch; one job's failure is its own and leaves the others in the transaction."""
+    news: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
+    appends = [job for job in batch if isinstance(job, _Append)]
+    if appends:
+        rows = json.dumps([job.row for job in appends], ensure_ascii=False)
+        written = _attempt(lambda db: set(db.execute(_APPEND, (rows,)).fetchall()), db)
+        news += [(job.done, _append_result(job.row, written)) for job in appends]
+    return news
+
+
+def _attempt(work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> Any:
+    """Return the result, or the database's error as a value."""
+    try:
+        return work(db)
+    except sqlite3.Error as error:
+        return error
+
+
+def _append_result(row: _Row, written: set[tuple[str, str]] | sqlite3.Error) -> Any:
+    if isinstance(written, sqlite3.Error):
+        return written
+    return None if (row[0], row[2]) in written else _taken_over(row[0])
 
 
 def _open(path: FilePath) -> sqlite3.Connection:
@@ -207,25 +230,21 @@ def _open(path: FilePath) -> sqlite3.Connection:
     return db
 
 
-def _settle(batch: _Batch, written: set[tuple[str, str]]) -> None:
-    for row, done in batch:
+def _tell(news: _News) -> None:
+    """Hand the results to the event loop that asked; a loop that has gone does not want them."""
+    loop = news[0][0].get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_settle, news)
+
+
+def _settle(news: _News) -> None:
+    for done, result in news:
         if done.cancelled():
             continue
-        if (row[0], row[2]) in written:
-            done.set_result(None)
+        if isinstance(result, OrcaError):
+            done.set_exception(result)
         else:
-            done.set_exception(_taken_over(row[0]))
-
-
-def _succeed(done: asyncio.Future[T], result: T) -> None:
-    if not done.cancelled():
-        done.set_result(result)
-
-
-def _fail(futures: list[asyncio.Future[Any]], error: OrcaError) -> None:
-    for done in futures:
-        if not done.cancelled():
-            done.set_exception(error)
+            done.set_result(result)
 
 
 def _taken_over(run_id: str) -> InvalidError:

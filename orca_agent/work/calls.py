@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
@@ -32,7 +29,6 @@ class ModelCalls:
         secrets: Secrets,
         *,
         policy: Policy,
-        in_flight: int | None,
         follow: bool,
         on_event: OnEvent,
         clock: Clock,
@@ -43,20 +39,21 @@ class ModelCalls:
         self._registry = registry
         self._secrets = secrets
         self._policy = policy
-        self._slots: AbstractAsyncContextManager[Any] = nullcontext() if in_flight is None else asyncio.Semaphore(in_flight)
         self._follow = follow
         self._on_event = on_event
         self._clock = clock
         self._lost = lost
         self._begun: dict[Path, float] = {}
 
+    async def intend(self, calls: Sequence[Call]) -> None:
+        """Journal that ``calls`` are about to be asked."""
+        await self._journal.intend(self._hold, [call.path for call in calls], stamp(self._clock.now()))
+
     async def ask(self, call: Call) -> Answered:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
-        async with self._slots:
-            self._begun[call.path] = self._clock.monotonic()
-            await self._journal.intend(self._hold, call.path, stamp(self._clock.now()))
-            self._on_event(CallStarted(call.path, call.name))
-            asked = await self._ask(call)
+        self._begun[call.path] = self._clock.monotonic()
+        self._on_event(CallStarted(call.path, call.name))
+        asked = await self._ask(call)
         return self._secrets.clean(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
 
     async def record(self, call: Call, entry: Entry) -> None:

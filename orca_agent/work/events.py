@@ -20,10 +20,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class ModelResolved:
-    """The spec's ``name`` will be answered by ``answered_by`` (provider/model); ``alias`` if an operator's rule said so."""
+    """The spec's ``name`` will be answered by ``provider``'s ``model``; ``alias`` if an operator's rule said so."""
 
     name: str
-    answered_by: str
+    provider: str
+    model: str
     alias: bool
 
 

@@ -26,6 +26,9 @@ Answered = tuple[Outcome, Sequence[Attempt]]
 class World(Protocol):
     """What the driver needs of the world."""
 
+    async def intend(self, calls: Sequence[Call]) -> None:
+        """Keep durably that ``calls`` are about to be asked."""
+
     async def ask(self, call: Call) -> Answered:
         """Return what became of ``call``; may be cancelled."""
 
@@ -34,12 +37,17 @@ class World(Protocol):
 
 
 class LiveRun(Generic[T]):
-    """Drives one machine to its end."""
+    """Drives one machine to its end, with at most ``in_flight`` calls open at once (None: as many as the swarm is wide).
 
-    def __init__(self, machine: Machine[T], world: World, known: Mapping[Path, Entry]) -> None:
+    Calls that come due together are intended in one write and then asked side by side.
+    """
+
+    def __init__(self, machine: Machine[T], world: World, known: Mapping[Path, Entry], *, in_flight: int | None = None) -> None:
         self._machine = machine
         self._world = world
         self._known = known
+        self._free = float("inf") if in_flight is None else in_flight
+        self._due: deque[Call] = deque()
         self._entries: list[Entry] = []
         self._open: dict[Path, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -55,9 +63,10 @@ class LiveRun(Generic[T]):
         return tuple(sorted(self._entries, key=lambda entry: entry.path))
 
     def stop(self, reason: StopReason) -> None:
-        """End the run: every open call ends now, with ``reason`` as its entry. Later stops change nothing."""
+        """End the run: every call that is open or due ends now, with ``reason`` as its entry. Later stops change nothing."""
         if self._stopped is None:
             self._stopped = reason
+            self._free = float("inf")
             for task in self._open.values():
                 task.cancel()
 
@@ -67,17 +76,34 @@ class LiveRun(Generic[T]):
             call = pending.popleft()
             entry = self._known.get(call.path)
             if entry is None:
-                self._group.create_task(self._serve(call))
+                self._due.append(call)
             else:
                 refuse_difference(call, entry)
                 pending.extend(self._take(call, entry))
+        self._launch()
 
     def _take(self, call: Call, entry: Entry) -> list[Call]:
         self._entries.append(entry)
         return self._machine.feed(call.path, entry.outcome)
 
+    def _launch(self) -> None:
+        batch: list[Call] = []
+        while self._due and self._free >= 1:
+            self._free -= 1
+            batch.append(self._due.popleft())
+        if batch:
+            self._group.create_task(self._begin(batch))
+
+    async def _begin(self, batch: Sequence[Call]) -> None:
+        if self._stopped is None:
+            await self._world.intend(batch)
+        for call in batch[1:]:
+            self._group.create_task(self._serve(call))
+        await self._serve(batch[0])
+
     async def _serve(self, call: Call) -> None:
         outcome, attempts = await self._answer(call)
+        self._free += 1
         digest = digest_of(call.request.document())
         entry = entry_for(call.path, call.name, call.request, digest, outcome, attempts)
         await self._world.record(call, entry)

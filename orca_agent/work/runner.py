@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Clock, Policy, SystemClock
 from orca_agent.observe.secrets import Secrets
-from orca_agent.store.journal import Hold, Journal, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
 from orca_agent.work.calls import ModelCalls
 from orca_agent.work.events import ModelResolved, OnEvent, RunStarted
 from orca_agent.work.live import LiveRun
@@ -99,11 +99,12 @@ class Runner:
     async def _resolve_models(self, item: Item) -> None:
         for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
             found = await self._registry.resolve(name)
-            self._on_event(ModelResolved(name, f"{found.provider.name}/{found.model}", found.alias is not None))
+            self._on_event(ModelResolved(name, found.provider.name, found.model, found.alias is not None))
 
     async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
-        known = {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
-        lost = {call.path: call for call in await self._journal.lost(run.id)}
+        is_new = hold.epoch == FIRST_EPOCH
+        known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
+        lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
         self._on_event(RunStarted(run.id, len(known), len(lost)))
         calls = ModelCalls(
             self._journal,
@@ -111,13 +112,12 @@ class Runner:
             self._registry,
             self._secrets,
             policy=self._options.retry,
-            in_flight=self._options.in_flight,
             follow=self._options.follow,
             on_event=self._on_event,
             clock=self._clock,
             lost=lost,
         )
-        self._live = LiveRun(machine, calls, known)
+        self._live = LiveRun(machine, calls, known, in_flight=self._options.in_flight)
         alarm = self._set_alarm(run)
         try:
             return await self._live.drive()

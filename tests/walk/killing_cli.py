@@ -39,7 +39,7 @@ class Mortal(sqlite3.Connection):
 
 if __name__ == "__main__":
     Mortal.kill_at, Mortal.when = int(sys.argv[1]), sys.argv[2]
-    orca_agent.store.sqlite.sqlite3.connect = functools.partial(sqlite3.connect, factory=Mortal)  # type: ignore[assignment,attr-defined]
+    orca_agent.store.sqlite.sqlite3.connect = functools.partial(sqlite3.connect, factory=Mortal)  # type: ignore[attr-defined]
     code = exit_code(sys.argv[3:])
     sys.stderr.write(f"writes={writes}\n")
     sys.exit(code)

@@ -22,7 +22,10 @@ SIGNER = public_key_of(KEY)
 OTHER = SigningKey(bytes(range(1, 33)))
 
 #: the published vector: payload {"taskId":"T","roundNumber":1} in insertion order
-VECTOR = "4K9qE1MpvRM2PpJADdsfrqZjV6cmLcZ1VVpdqBB4m7E739UyD5GWoLUJJoTvzpMXAhcfyj3K4hxbiSmXnhEU2SjF3PWGuFxmMpPj3W5UAEs37B1HwdTCT6yYY8pJYStMJ"
+VECTOR = (
+    "4K9qE1MpvRM2PpJADdsfrqZjV6cmLcZ1VVpdqBB4m7E739UyD5GWoLUJJoTvzpMX"
+    "Ahcfyj3K4hxbiSmXnhEU2SjF3PWGuFxmMpPj3W5UAEs37B1HwdTCT6yYY8pJYStMJ"
+)
 
 
 def test_the_published_combined_vector_opens() -> None:

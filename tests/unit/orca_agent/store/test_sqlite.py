@@ -55,8 +55,8 @@ async def test_an_append_is_committed_before_it_returns(journal: SqliteJournal, 
 
 async def test_an_intent_without_an_entry_is_a_lost_call_and_counts_each_time(journal: SqliteJournal) -> None:
     hold = await journal.begin(RUN)
-    for path in (Path(1, 0, 0), Path(1, 0, 1), Path(1, 0, 1)):
-        await journal.intend(hold, path, AT)
+    await journal.intend(hold, [Path(1, 0, 0), Path(1, 0, 1)], AT)
+    await journal.intend(hold, [Path(1, 0, 1)], AT)
     await journal.append(hold, entry(Path(1, 0, 0)))
     (lost,) = await journal.lost("r1")
     assert (lost.path, lost.times, lost.asked_at) == (Path(1, 0, 1), 2, AT)
@@ -77,7 +77,7 @@ async def test_who_lost_the_run_to_another_process_is_refused_every_write(journa
     hold = await journal.take("r1")
     writes = [
         journal.append(zombie, entry(Path(1, 0, 1))),
-        journal.intend(zombie, Path(1, 0, 1), AT),
+        journal.intend(zombie, [Path(1, 0, 1)], AT),
         journal.finish(zombie, "success", 1.0),
     ]
     for write in writes:

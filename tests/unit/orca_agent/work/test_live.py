@@ -31,13 +31,19 @@ class Shuffled:
     def __init__(self, answer: Any = out, seed: int = 0) -> None:
         self.answer = answer
         self.random = random.Random(seed)
+        self.intended: list[Path] = []
         self.asked: list[Path] = []
         self.recorded: list[Entry] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.after_record: Any = lambda count: None
 
+    async def intend(self, calls: Sequence[Call]) -> None:
+        await self._wait()
+        self.intended.extend(call.path for call in calls)
+
     async def ask(self, call: Call) -> Answered:
+        assert call.path in self.intended
         self.asked.append(call.path)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -104,7 +104,7 @@ async def test_a_model_that_is_not_there_is_refused_before_anything_is_asked_or_
 async def test_an_alias_is_said_aloud_and_the_journal_names_who_really_answered(bench: Bench) -> None:
     bench.aliases["gpt-4o"] = "scripted"
     finished = await bench.run(spec_of("A").replace(b'"scripted"', b'"gpt-4o"'))
-    assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted/scripted", True)]
+    assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted", "scripted", True)]
     (entry,) = finished.entries
     assert entry.request.model == "gpt-4o"
     assert entry.answer is not None
