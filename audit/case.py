@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.ports import Redecoder
-from audit.source import Received, Source
+from audit.source import DEFAULT_LIMITS, PackageLimits, Received, Source
 from orca_protocol.dsse import DsseEnvelope
 from orca_protocol.errors import UnavailableError
 from orca_protocol.journal import Entry
@@ -42,6 +42,7 @@ class Case:
     redecoder: Redecoder | None = None
     #: share of the answers that check 6 decodes again
     inference_rate: float = 1.0
+    limits: PackageLimits = DEFAULT_LIMITS
     contents: Contents | None = None
 
     def require_contents(self) -> Contents:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orca_protocol.errors import UnavailableError
+from orca_protocol.journal import LINE_MAX_BYTES
 from proof_store.base import BlockStore, MemoryBlocks
 from proof_store.builder import root_of
 from proof_store.car import read_car
@@ -18,9 +19,32 @@ from proof_store.limits import CarLimits, ReadLimits
 from proof_store.reader import read_directory
 from proof_store.tree import read_tree
 
-#: a proof is some files of text; nothing honest comes near these
-PACKAGE_LIMITS = ReadLimits(total_bytes=64 * 1024 * 1024, files=1000, depth=16, links=20_000)
-CAR_LIMITS = CarLimits(total_bytes=72 * 1024 * 1024, blocks=20_000)
+
+@dataclass(frozen=True, slots=True)
+class PackageLimits:
+    """What reading one stranger's package may cost. A proof is some files of text; nothing honest comes near these."""
+
+    total_bytes: int = 64 * 1024 * 1024
+    files: int = 1000
+    #: folders and levels of blocks
+    depth: int = 16
+    #: one line of the journal
+    line_bytes: int = LINE_MAX_BYTES
+    #: wall time of fetching and parsing
+    seconds: float = 60.0
+
+    @property
+    def of_tree(self) -> ReadLimits:
+        """The part that the tree reader holds."""
+        return ReadLimits(total_bytes=self.total_bytes, files=self.files, depth=self.depth, links=20_000)
+
+    @property
+    def of_car(self) -> CarLimits:
+        """The part that the CAR reader holds: the files, and an eighth more for headers and nodes."""
+        return CarLimits(total_bytes=self.total_bytes + self.total_bytes // 8 + 64 * 1024, blocks=20_000)
+
+
+DEFAULT_LIMITS = PackageLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +64,31 @@ class Received:
 Source = Callable[[], Received]
 
 
-def from_blocks(cid: Cid, blocks: BlockStore, limits: ReadLimits = PACKAGE_LIMITS) -> Source:
+def from_blocks(cid: Cid, blocks: BlockStore, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
     """Read the package ``cid`` from ``blocks``."""
-    return lambda: Received(cid, read_directory(cid, blocks, limits))
+    return lambda: Received(cid, read_directory(cid, blocks, limits.of_tree))
 
 
-def from_folder(folder: Path, limits: ReadLimits = PACKAGE_LIMITS) -> Source:
+def from_folder(folder: Path, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
     """Read the package that lies in ``folder``."""
 
     def receive() -> Received:
-        files = read_tree(folder, limits)
+        files = read_tree(folder, limits.of_tree)
         return Received(root_of(files), files)
 
     return receive
 
 
-def from_car(path: Path, limits: ReadLimits = PACKAGE_LIMITS, car_limits: CarLimits = CAR_LIMITS) -> Source:
+def from_car(path: Path, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
     """Read the package that is the one root of the CAR file ``path``."""
 
     def receive() -> Received:
         blocks = MemoryBlocks()
         try:
             with path.open("rb") as file:
-                root = read_car(file, blocks, car_limits)
+                root = read_car(file, blocks, limits.of_car)
         except OSError as error:
             raise UnavailableError("file_unreadable", f"{path}: {error.strerror}") from error
-        return Received(root, read_directory(root, blocks, limits))
+        return Received(root, read_directory(root, blocks, limits.of_tree))
 
     return receive

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
 
     #: model calls at once in a run; unset: as many as the swarm is wide
     max_in_flight: int | None = Field(default=None, ge=1)
+    #: what reading one stranger's proof may cost
+    package_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    package_max_files: int = Field(default=1000, ge=4)
+    package_max_depth: int = Field(default=16, ge=2, le=128)
+    package_max_line_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    package_max_seconds: float = Field(default=60.0, gt=0)
     #: share of open-weight answers that an audit decodes again
     inference_rate: float = Field(default=1.0, ge=0.0, le=1.0)
 

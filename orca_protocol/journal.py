@@ -105,7 +105,7 @@ def journal_bytes(entries: Iterable[Entry]) -> bytes:
     return b"".join(write(entry) + b"\n" for entry in sorted(entries, key=lambda entry: entry.path))
 
 
-def read_journal(data: bytes, *, where: str = "journal.jsonl") -> tuple[Entry, ...]:
+def read_journal(data: bytes, *, where: str = "journal.jsonl", line_bytes: int = LINE_MAX_BYTES) -> tuple[Entry, ...]:
     """Parse an untrusted journal. Its order is kept as found: whether it is the right one is for replay to say.
 
     Raises InvalidError naming the line: ``journal_truncated``, ``journal_oversize``, ``not_canonical``, ``schema`` or
@@ -117,7 +117,7 @@ def read_journal(data: bytes, *, where: str = "journal.jsonl") -> tuple[Entry, .
     if len(lines) > ENTRIES_MAX:
         raise InvalidError("journal_oversize", f"{where} has {len(lines)} entries; at most {ENTRIES_MAX} are read")
     return tuple(
-        read(Entry, line, max_bytes=LINE_MAX_BYTES, where=f"{where} line {number}", canonical_only=True)
+        read(Entry, line, max_bytes=line_bytes, where=f"{where} line {number}", canonical_only=True)
         for number, line in enumerate(lines, start=1)
     )
 

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from audit.case import Case, Contents
 from audit.finding import Finding
-from audit.source import Received
+from audit.source import PackageLimits, Received, Source
 from orca_protocol import dsse
 from orca_protocol.documents import read
-from orca_protocol.errors import InvalidError, LimitError
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 from orca_protocol.journal import read_journal
 from orca_protocol.output import OUTPUT_MAX_BYTES, Output
 from orca_protocol.spec import read_spec
@@ -31,14 +33,23 @@ _FREE_FOLDERS = ("artifacts/", "tlog/")
 async def check_integrity(case: Case) -> Finding:
     """Fetch and parse the package. Raises InvalidError for a fault in its bytes, UnavailableError if they did not come."""
     try:
-        received = case.source()
+        async with asyncio.timeout(case.limits.seconds):
+            case.contents = await asyncio.to_thread(_receive, case.source, case.limits)
+    except TimeoutError as error:
+        raise UnavailableError("read_timeout", f"the package was not read and parsed within {case.limits.seconds:g} s") from error
+    received = case.contents.received
+    return Finding(f"{len(received.files)} files, {received.size} bytes, {received.cid}", bytes=received.size)
+
+
+def _receive(source: Source, limits: PackageLimits) -> Contents:
+    try:
+        received = source()
     except LimitError as error:
         raise InvalidError("package_oversize", f"more than an auditor reads: {error.detail}") from error
     if root_of(received.files) != received.cid:
         raise InvalidError("cid_not_canonical", "these files have another CID in the protocol's layout")
     _check_names(received)
-    case.contents = _parse(received)
-    return Finding(f"{len(received.files)} files, {received.size} bytes, {received.cid}", bytes=received.size)
+    return _parse(received, limits)
 
 
 def _check_names(received: Received) -> None:
@@ -50,7 +61,7 @@ def _check_names(received: Received) -> None:
         raise InvalidError("file_unlisted", f"the package holds {strange[0]!r}, which no package has")
 
 
-def _parse(received: Received) -> Contents:
+def _parse(received: Received, limits: PackageLimits) -> Contents:
     files = received.files
     envelope = dsse.read_envelope(files["statement.dsse.json"], where="statement.dsse.json")
     payload = dsse.payload_of(envelope, where="statement.dsse.json")
@@ -59,7 +70,7 @@ def _parse(received: Received) -> Contents:
     return Contents(
         received=received,
         spec=read_spec(files["spec.json"], where="spec.json"),
-        entries=read_journal(files["journal.jsonl"]),
+        entries=read_journal(files["journal.jsonl"], line_bytes=limits.line_bytes),
         output=read(Output, files["output.json"], max_bytes=OUTPUT_MAX_BYTES, where="output.json", canonical_only=True),
         envelope=envelope,
         statement=statement,

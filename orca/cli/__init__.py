@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from orca.cli import doctor, key, models, run, verify
@@ -42,13 +41,12 @@ def exit_code(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         result = app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as help_text:
-        typer.echo(help_text.format_message())
+    except typer.TyperException as error:  # a word that is no command, a wrong option; without any word, the help
+        typer.echo(f"{error.format_message()}\nTry: orca --help" if arguments else error.format_message(), err=bool(arguments))
         return USAGE
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except typer.Exit as end:
+        return end.exit_code
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return INTERRUPTED
     except OrcaError as error:

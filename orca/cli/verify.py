@@ -11,8 +11,9 @@ import typer
 from orca.cli.show import AsJson, show_json
 
 if TYPE_CHECKING:
-    from audit.source import Source
+    from audit.source import PackageLimits, Source
     from orca.node import LocalNode
+    from orca.settings import Settings
     from orca_protocol.verdict import CheckResult, Decision
 
 
@@ -50,8 +51,10 @@ async def _verify(proof: str, signer: str | None, level: Level, as_json: bool) -
     from orca_protocol.verdict import decide
 
     async with LocalNode(load_settings()) as node:
+        limits = _limits(node.settings)
         case = Case(
-            source=_source(proof, node),
+            source=_source(proof, node, limits),
+            limits=limits,
             signer=signer,
             own_key=node.public_key(),
             redecoder=node.redecoder(),
@@ -72,16 +75,28 @@ async def _verify(proof: str, signer: str | None, level: Level, as_json: bool) -
     return _EXIT[decision.vote]
 
 
-def _source(proof: str, node: LocalNode) -> Source:
+def _limits(settings: Settings) -> PackageLimits:
+    from audit.source import PackageLimits
+
+    return PackageLimits(
+        total_bytes=settings.package_max_bytes,
+        files=settings.package_max_files,
+        depth=settings.package_max_depth,
+        line_bytes=settings.package_max_line_bytes,
+        seconds=settings.package_max_seconds,
+    )
+
+
+def _source(proof: str, node: LocalNode, limits: PackageLimits) -> Source:
     from audit.source import from_blocks, from_car, from_folder
     from proof_store.cid import Cid
 
     path = Path(proof)
     if path.is_dir():
-        return from_folder(path)
+        return from_folder(path, limits)
     if path.is_file():
-        return from_car(path)
-    return from_blocks(Cid.parse(proof), node.blocks)
+        return from_car(path, limits)
+    return from_blocks(Cid.parse(proof), node.blocks, limits)
 
 
 def _show(result: CheckResult) -> None:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from orca_agent.models.base import Deltas
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
+from orca_agent.models.memory import Fit, fit_of
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest
 
@@ -31,6 +32,7 @@ LOCAL_MODELS: Mapping[str, Weights] = MappingProxyType(
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             quantisation="Q4_1",
             context=8192,
+            context_bytes_per_token=2 * 30 * 3 * 64 * 2,
         ),
     }
 )
@@ -73,6 +75,10 @@ class LocalProvider:
         if not installed and missing is not None:
             raise missing
         return tuple(installed)
+
+    def fit(self, model: str) -> Fit:
+        """Return the memory that ``model`` needs and that is free; raises as ``complete`` does."""
+        return fit_of(self._weights(model))
 
     async def identity(self, model: str) -> ModelIdentity:
         """Return what would answer for ``model``; loads it, decodes no request. Raises as ``complete`` does."""

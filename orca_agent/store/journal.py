@@ -13,7 +13,6 @@ from typing import Protocol
 
 from orca_protocol.journal import Entry, Path
 
-
 #: the epoch of a run that was just begun: nobody wrote to it before
 FIRST_EPOCH = 1
 

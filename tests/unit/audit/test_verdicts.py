@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,16 @@ from audit.auditor import run_check
 from audit.case import Case
 from audit.checks import CHECKS
 from audit.finding import Finding
+from audit.source import PackageLimits, from_blocks, from_car, from_folder
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
-from orca_protocol.journal import Path, Stop, entry_for
+from orca_protocol.journal import Path as RunPath
+from orca_protocol.journal import Stop, entry_for
 from orca_protocol.verdict import CHECK_NAMES, decide
+from proof_store.base import MemoryBlocks
+from proof_store.builder import build_directory
+from proof_store.car import write_car
+from proof_store.tree import write_tree
+from proof_store.unixfs import Layout
 from tests.unit.audit.packages import CLOSED, ITEM, OPEN, SIGNER, PretendedWeights, decode, entries_of, package, verdicts
 from tests.unit.orca_engine.worlds import World, failing
 
@@ -74,6 +82,51 @@ def test_a_package_that_did_not_come_is_not_measured_by_any_check() -> None:
 def test_a_bomb_is_a_fault_of_the_package() -> None:
     found = audited(Case(source=fetched(LimitError("read_bytes", "too much")), signer=SIGNER))
     assert found["integrity"] == ("mismatch", "package_oversize")
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"total_bytes": 1024}, ("mismatch", "package_oversize")),
+        ({"files": 3}, ("mismatch", "package_oversize")),
+        ({"line_bytes": 100}, ("mismatch", "json_oversize")),
+        ({"seconds": 1e-6}, ("not_measured", "read_timeout")),
+    ],
+)
+def test_every_limit_on_a_strangers_package_is_kept(tmp_path: Path, limits: dict[str, Any], expected: tuple[str, str]) -> None:
+    write_tree(HONEST, tmp_path / "package")
+    kept = PackageLimits(**limits)
+    case = Case(source=from_folder(tmp_path / "package", kept), signer=SIGNER, limits=kept)
+    assert audited(case)["integrity"] == expected
+
+
+def test_a_tree_that_was_cut_differently_is_not_the_protocols_package() -> None:
+    blocks = MemoryBlocks()
+    root = build_directory(HONEST, blocks, Layout(chunk_bytes=512, links_per_node=174)).cid
+    assert audited(Case(source=from_blocks(root, blocks), signer=SIGNER))["integrity"] == ("mismatch", "cid_not_canonical")
+
+
+def test_a_corrupt_block_is_caught_by_integrity() -> None:
+    blocks = MemoryBlocks()
+    root = build_directory(HONEST, blocks).cid
+    victim = next(cid for cid, block in blocks.blocks.items() if block == HONEST["journal.jsonl"])
+    blocks.blocks[victim] = HONEST["journal.jsonl"].replace(b"say", b"SAY")
+    assert audited(Case(source=from_blocks(root, blocks), signer=SIGNER))["integrity"] == ("mismatch", "block_corrupt")
+
+
+def test_a_car_file_is_read_and_a_cut_one_refused(tmp_path: Path) -> None:
+    blocks = MemoryBlocks()
+    root = build_directory(HONEST, blocks).cid
+    path = tmp_path / "proof.car"
+    with path.open("wb") as file:
+        write_car(root, blocks, file)
+    assert audited(Case(source=from_car(path), signer=SIGNER))["integrity"] == ("valid", "ok")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert audited(Case(source=from_car(path), signer=SIGNER))["integrity"] == ("mismatch", "car_malformed")
+    assert audited(Case(source=from_car(tmp_path / "absent.car"), signer=SIGNER))["integrity"] == (
+        "not_measured",
+        "file_unreadable",
+    )
 
 
 def test_an_unknown_signer_is_not_measured_and_ones_own_key_is_known() -> None:
@@ -165,7 +218,7 @@ def test_a_run_in_which_no_model_answered_has_nothing_to_decode() -> None:
 def test_a_stopped_run_is_a_sound_proof_of_a_partial_result() -> None:
     entries = entries_of()
     stopped = [
-        entry_for(Path(*entry.path), entry.name, entry.request, entry.request_digest, Stop(reason="deadline"))
+        entry_for(RunPath(*entry.path), entry.name, entry.request, entry.request_digest, Stop(reason="deadline"))
         for entry in entries[3:]
     ]
     found = verdicts(package([*entries[:3], *stopped]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import base58
 import pytest
@@ -21,15 +22,17 @@ KEY = SigningKey(bytes(range(32)))
 SIGNER = public_key_of(KEY)
 OTHER = SigningKey(bytes(range(1, 33)))
 
-#: the published vector: payload {"taskId":"T","roundNumber":1} in insertion order
-VECTOR = (
-    "4K9qE1MpvRM2PpJADdsfrqZjV6cmLcZ1VVpdqBB4m7E739UyD5GWoLUJJoTvzpMX"
-    "Ahcfyj3K4hxbiSmXnhEU2SjF3PWGuFxmMpPj3W5UAEs37B1HwdTCT6yYY8pJYStMJ"
-)
+#: shared with the implementations in other languages
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "envelopes.json").read_text())["vectors"]
+VECTOR = VECTORS[0]["combined"]
 
 
-def test_the_published_combined_vector_opens() -> None:
-    assert open_envelope(VECTOR, SIGNER) == {"taskId": "T", "roundNumber": 1}
+@pytest.mark.parametrize("vector", VECTORS)
+def test_the_vectors_are_made_and_opened_alike(vector: dict[str, str]) -> None:
+    key = SigningKey(bytes.fromhex(vector["seed"]))
+    assert public_key_of(key) == vector["public_key"]
+    assert base58.b58encode(bytes(key.sign(vector["payload"].encode()))).decode() == vector["combined"]
+    assert open_envelope(vector["combined"], vector["public_key"]) == json.loads(vector["payload"])
 
 
 def test_what_was_sealed_opens_for_its_signer_only() -> None:

@@ -1,0 +1,115 @@
+"""One cell of the bench in a process of its own: ``python -m tests.bench.cells DRIVER WORKLOAD BASE_URL REPEATS``
+
+Prints one JSON object: wall milliseconds and CPU milliseconds per call of each repeat, most memory resident. The first
+repeat opens the connections and is not counted. ``orca``: the runner with its SQLite journal, from spec bytes to output, as
+``orca run`` does it. ``aiohttp``: the same calls by a bare client, which is what can be had at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+#: workload → (agents, swarm type, latencies on the critical path)
+WORKLOADS = {
+    "con1": (1, "ConcurrentWorkflow", 1),
+    "con10": (10, "ConcurrentWorkflow", 1),
+    "con50": (50, "ConcurrentWorkflow", 1),
+    "con200": (200, "ConcurrentWorkflow", 1),
+    "con2000": (2000, "ConcurrentWorkflow", 1),
+    "seq10": (10, "SequentialWorkflow", 10),
+}
+
+
+def spec_of(workload: str) -> bytes:
+    """Return the work item."""
+    agents, swarm_type, _ = WORKLOADS[workload]
+    listed = [
+        {"agent_name": f"A{number}", "model_name": "scripted", "system_prompt": f"AGENT:A{number}", "max_tokens": 256}
+        for number in range(agents)
+    ]
+    return json.dumps(
+        {"task": "Analyze market trends for AI and tech sectors", "swarm_type": swarm_type, "agents": listed}
+    ).encode()
+
+
+async def measure(once: Callable[[], Awaitable[None]], calls: int, repeats: int) -> dict[str, Any]:
+    """Run ``once`` and measure each repeat but the first."""
+    walls, cpus = [], []
+    for _ in range(repeats + 1):
+        cpu, wall = _cpu(), time.perf_counter()
+        await once()
+        walls.append((time.perf_counter() - wall) * 1000)
+        cpus.append((_cpu() - cpu) * 1000 / calls)
+    return {"wall_ms": walls[1:], "cpu_ms": cpus[1:], "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+async def orca(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
+    """Measure the runner."""
+    from orca_agent.models.http import HttpClient
+    from orca_agent.models.openai import OpenAIProvider, OpenAISettings
+    from orca_agent.models.registry import Registry
+    from orca_agent.observe.secrets import Secrets
+    from orca_agent.store.sqlite import SqliteJournal
+    from orca_agent.work.runner import Runner
+    from orca_engine.item import Item
+
+    spec = spec_of(workload)
+    http = HttpClient()
+    registry = Registry([OpenAIProvider(OpenAISettings(base_url, models=("scripted",)), http)], {})
+    with tempfile.TemporaryDirectory() as folder:
+        journal = SqliteJournal(Path(folder) / "journal.db")
+
+        async def once() -> None:
+            finished = await Runner(journal, registry, Secrets()).run(Item.local(spec), spec)
+            if finished.output.status != "success":
+                raise RuntimeError(f"a run ended with {finished.output.status}")
+
+        result = await measure(once, WORKLOADS[workload][0], repeats)
+        await journal.close()
+    await registry.close()
+    await http.close()
+    return result
+
+
+async def aiohttp(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
+    """Measure a bare client."""
+    import aiohttp
+
+    agents, swarm_type, _ = WORKLOADS[workload]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call(number: int) -> str:
+            messages = [{"role": "system", "content": f"AGENT:A{number}"}, {"role": "user", "content": "Analyze market trends"}]
+            body = json.dumps({"model": "scripted", "messages": messages, "max_tokens": 256, "temperature": 0.5})
+            headers = {"Content-Type": "application/json"}
+            async with session.post(f"{base_url}/chat/completions", data=body, headers=headers) as response:
+                return str(json.loads(await response.read())["choices"][0]["message"]["content"])
+
+        async def once() -> None:
+            if swarm_type == "SequentialWorkflow":
+                for number in range(agents):
+                    await call(number)
+            else:
+                await asyncio.gather(*map(call, range(agents)))
+
+        return await measure(once, agents, repeats)
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+DRIVERS = {"orca": orca, "aiohttp": aiohttp}
+
+if __name__ == "__main__":
+    driver, workload, base_url, repeats = sys.argv[1:]
+    print(json.dumps(asyncio.run(DRIVERS[driver](workload, base_url, int(repeats)))))
