@@ -173,6 +173,11 @@ class EmbeddedPostgres:
         return self._url(NAME, NAME)
 
     @property
+    def superuser_url(self) -> str:
+        """The URL for the server's superuser, for whoever owns the server."""
+        return self._url(_SUPERUSER, "postgres")
+
+    @property
     def data(self) -> Path:
         """Where the data of the running server are."""
         return self._running.data
@@ -233,7 +238,7 @@ class EmbeddedPostgres:
     def _wait_for_answer(self, until: float) -> None:
         while True:
             try:
-                psycopg.connect(self._url(_SUPERUSER, "postgres"), connect_timeout=5).close()
+                psycopg.connect(self.superuser_url, connect_timeout=5).close()
             except psycopg.OperationalError as error:
                 if not self.is_running:
                     raise UnavailableError("postgres_failed", f"PostgreSQL ended: {_tail(self._running.log)}") from error
@@ -247,7 +252,7 @@ class EmbeddedPostgres:
     def _make_database(self) -> None:
         """Make role and database of the parts, which are no superusers."""
         name = sql.Identifier(NAME)
-        with psycopg.connect(self._url(_SUPERUSER, "postgres"), connect_timeout=10, autocommit=True) as connection:
+        with psycopg.connect(self.superuser_url, connect_timeout=10, autocommit=True) as connection:
             if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (NAME,)).fetchone() is None:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (NAME,)).fetchone() is None:
@@ -383,7 +388,7 @@ def _make_socket(root: Path, account: Account) -> Path:
         socket.mkdir(mode=0o700)
         _hand_over(socket, account)
         return socket
-    short = Path(tempfile.mkdtemp(prefix="orca-postgres-", dir="/tmp"))  # noqa: S108 - mode 0700, and short is the point
+    short = Path(tempfile.mkdtemp(prefix="orca-postgres-", dir="/tmp"))
     _hand_over(short, account)
     socket.symlink_to(short)
     return short
