@@ -29,7 +29,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,16 +146,25 @@ class _Places:
 
 
 class EmbeddedPostgres:
-    """A server of our own in ``folder``; ``with`` starts and stops it. ``seconds`` bounds start and stop each.
+    """A server of our own in ``folder``; ``with`` starts and stops it. ``seconds`` bounds start and stop each; ``settings``
+    are PostgreSQL's own.
 
     Errors: UnavailableError ``postgres_in_use`` (another process owns it), ``postgres_missing`` (no programs here),
     ``postgres_failed`` (what the server said); InvalidError ``postgres_version`` (data of another major version).
     """
 
-    def __init__(self, folder: Path, *, elsewhere: Path = Path("/var/lib/orca"), seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        elsewhere: Path = Path("/var/lib/orca"),
+        seconds: float = 60.0,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder.resolve()
         self._elsewhere = elsewhere
         self._seconds = seconds
+        self._settings = dict(settings or {})
         self._lock: IO[str] | None = None
         self._places: _Places | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -231,7 +240,7 @@ class EmbeddedPostgres:
         _end_leftovers(places.data, self._seconds)
         _make_data(programs, places, account, _left(until))
         _write_access(places.root)
-        self._keeper = _launch(programs, places, account)
+        self._keeper = _launch(programs, places, account, self._settings)
         self._wait_for_answer(until)
         self._make_database()
 
@@ -434,12 +443,12 @@ def _write_access(root: Path) -> None:
         path.chmod(0o644)
 
 
-def _launch(programs: Path, places: _Places, account: Account) -> subprocess.Popen[bytes]:
+def _launch(programs: Path, places: _Places, account: Account, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the server under its keeper, away from the terminal's signals."""
     if places.log.exists() and places.log.stat().st_size > _LOG_MAX_BYTES:
         places.log.replace(places.log.with_name("log.old"))
     server = [str(programs / "postgres"), "-D", str(places.data)]
-    for setting, value in {
+    ours = {
         "listen_addresses": "",
         "hba_file": str(places.root / "hba.conf"),
         "ident_file": str(places.root / "ident.conf"),
@@ -447,7 +456,8 @@ def _launch(programs: Path, places: _Places, account: Account) -> subprocess.Pop
         "unix_socket_permissions": "0700",
         "max_connections": "200",
         "log_line_prefix": "%m [%p] ",
-    }.items():
+    }
+    for setting, value in {**settings, **ours}.items():
         server += ["-c", f"{setting}={value}"]
     with places.log.open("ab") as output:
         places.log.chmod(0o600)

@@ -34,7 +34,7 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
     """One embedded server for all tests; its database ``orca`` has the schema and stays empty."""
-    server = EmbeddedPostgres(open_folder / "shared")
+    server = EmbeddedPostgres(open_folder / "shared", settings={"fsync": "off"})
     try:
         server.start()
     except UnavailableError as error:
