@@ -41,7 +41,6 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from orca_agent.store.migrate import migrate
 from orca_protocol.errors import InvalidError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -87,6 +86,8 @@ async def open_database(url: SecretStr | None, folder: Path) -> AsyncIterator[st
     Raises UnavailableError ``database_unavailable``, InvalidError ``database_url`` or ``database_version``, and what
     ``EmbeddedPostgres`` raises.
     """
+    from orca_agent.store.migrate import migrate
+
     async with contextlib.AsyncExitStack() as closing:
         if url is not None:
             found = url.get_secret_value()
@@ -147,7 +148,7 @@ class _Places:
 
 class EmbeddedPostgres:
     """A server of our own in ``folder``; ``with`` starts and stops it. ``seconds`` bounds start and stop each; ``settings``
-    are PostgreSQL's own.
+    are PostgreSQL's own (``fsync=off`` suits tests, and nothing else).
 
     Errors: UnavailableError ``postgres_in_use`` (another process owns it), ``postgres_missing`` (no programs here),
     ``postgres_failed`` (what the server said); InvalidError ``postgres_version`` (data of another major version).
@@ -238,7 +239,7 @@ class EmbeddedPostgres:
         _remove_socket(root)
         self._places = places = _Places(root, _make_socket(root, account))
         _end_leftovers(places.data, self._seconds)
-        _make_data(programs, places, account, _left(until))
+        _make_data(programs, places, account, _left(until), is_synced=self._settings.get("fsync") != "off")
         _write_access(places.root)
         self._keeper = _launch(programs, places, account, self._settings)
         self._wait_for_answer(until)
@@ -413,7 +414,7 @@ def _remove_socket(root: Path) -> None:
         shutil.rmtree(socket)
 
 
-def _make_data(programs: Path, places: _Places, account: Account, seconds: float) -> None:
+def _make_data(programs: Path, places: _Places, account: Account, seconds: float, *, is_synced: bool) -> None:
     """Make the data where there are none: beside, then moved, so that an interrupted start leaves nothing half made."""
     version = places.data / "PG_VERSION"
     ours = re.sub(r"\D.*", "", _run([str(programs / "postgres"), "--version"], account).stdout.decode().rpartition(" ")[2].strip())
@@ -427,6 +428,7 @@ def _make_data(programs: Path, places: _Places, account: Account, seconds: float
     new.mkdir(mode=0o700)
     _hand_over(new, account)
     command = [str(programs / "initdb"), "--pgdata", str(new), "--username", _SUPERUSER, "--auth", "peer"]
+    command += [] if is_synced else ["--no-sync"]
     made = _run([*command, "--encoding", "UTF8", "--locale", "C", "--data-checksums"], account, seconds)
     if made.returncode != 0:
         said = _one_line(made.stderr.decode(errors="replace") or made.stdout.decode(errors="replace"))
