@@ -106,7 +106,7 @@ class RunQueue:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._pool.open(wait=True, timeout=10.0)
+            await self._pool.open(wait=True, timeout=self._pool.timeout)
         except psycopg.Error as error:
             await self._pool.close()
             raise _unavailable(error) from error
