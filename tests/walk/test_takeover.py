@@ -29,7 +29,7 @@ from tests.fakes.scripted_server import ScriptedServer, scripted_server
 ROOT = Path(__file__).parents[2]
 #: how long the first worker is stopped at least; a minute was tried by hand
 PAUSE = float(os.environ.get("ORCA_TEST_PAUSE", "10"))
-TTL, BEAT = 5.0, 1.0
+TTL, BEAT = 4.0, 0.5
 SPEC = json.dumps(
     {
         "task": "TASK",
@@ -72,7 +72,7 @@ def ended(processes: list[Process]) -> Iterator[None]:
 
 
 class Scene:
-    """A database, a model server whose agent A1 thinks for two seconds, and workers."""
+    """A database, a model server whose agent A1 takes its time, and workers."""
 
     def __init__(self, folder: Path, database: str, server: ScriptedServer, queue: RunQueue) -> None:
         self.folder, self.database, self.server, self.queue = folder, database, server, queue
@@ -103,7 +103,7 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path, database_url: str) -> AsyncIterator[Scene]:
     with scripted_server() as server:
-        server.reset({"models": ["scripted"], "agents": {"A1": {"latency_ms": 2000}}})
+        server.reset({"models": ["scripted"], "agents": {"A1": {"latency_ms": 1500}}})
         async with RunQueue(database_url) as queue:
             made = Scene(tmp_path, database_url, server, queue)
             with ended(made.processes):

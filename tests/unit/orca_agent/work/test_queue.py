@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from orca_agent.observe.secrets import Secrets
+from orca_agent.store.journal import Hold
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
@@ -136,8 +137,7 @@ async def test_a_lease_that_is_extended_does_not_expire(scene: Scene) -> None:
 async def test_a_run_that_ends_all_its_workers_fails_and_says_so(scene: Scene) -> None:
     run_id = await scene.submit()
     for _ in range(3):
-        claim = await scene.queue.claim(run_id, "me")
-        assert claim is not None
+        assert await scene.queue.claim(run_id, "me") is not None
         await scene.make_due()
         await scene.queue.sweep()
     state = await scene.queue.state(run_id)
@@ -148,7 +148,7 @@ async def test_a_run_that_ends_all_its_workers_fails_and_says_so(scene: Scene) -
     assert await scene.queue.sweep() == 0
     journal = PostgresJournal(scene.url)
     with pytest.raises(InvalidError, match="run_taken_over"):
-        await journal.intend(claim.hold, [Path(1, 0, 0)], AT)
+        await journal.intend(Hold(run_id, 3), [Path(1, 0, 0)], AT)
     await journal.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -122,7 +123,7 @@ async def test_a_lease_is_extended_for_as_long_as_the_run_goes_on(scene: Scene) 
     scene.model.latency["A"] = 60.0
     run_id = await scene.submit(spec_of())
     working = asyncio.create_task(scene.worker.work(run_id))
-    seen = set()
+    seen: set[Any] = set()
     async with await psycopg.AsyncConnection.connect(scene.url, autocommit=True) as db:
         while len(seen) < 4:
             row = await (await db.execute("SELECT due FROM orca_agent.queue WHERE holder IS NOT NULL")).fetchone()
