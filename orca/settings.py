@@ -18,7 +18,7 @@ from orca_protocol.errors import InvalidError
 class Settings(BaseSettings):
     """What an operator can set. Each field's variable is ``ORCA_`` and its name, or the alias given."""
 
-    model_config = SettingsConfigDict(env_prefix="ORCA_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="ORCA_", env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     #: keys, journal and blocks
     home: Path = Field(default_factory=lambda: Path.home() / ".orca")
@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if any(not name.strip() or not target.strip() for name, _, target in pairs):
             raise ValueError("must look like name=target,name=target")
+        names = [name.strip() for name, _, _ in pairs]
+        if len(set(names)) != len(names):
+            raise ValueError("names one model twice; which rule is meant?")
         return {name.strip(): target.strip() for name, _, target in pairs}
 
     @field_validator("openai_models", mode="before")
@@ -81,4 +84,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidError("settings", f"in the environment (ORCA_…): {describe(error)}") from error
+        raise InvalidError("settings", f"in the environment: {describe(error, most=100, named=_variable)}") from error
+
+
+def _variable(field: str) -> str:
+    """Return the variable behind a field's location: validation names aliased fields by their variable already."""
+    return field if field.isupper() else f"ORCA_{field.upper()}"

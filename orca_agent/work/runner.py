@@ -69,7 +69,7 @@ class Runner:
         ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
         Raises InvalidError before anything was asked for a spec this node cannot run, and what the journal raises.
         """
-        if self._secrets.are_in(spec):
+        if self._secrets.are_in(spec) or self._secrets.are_in(item.spec.model_dump_json().encode()):
             raise InvalidError("secret_in_spec", "the spec contains one of this node's own keys; specs and proofs are public")
         machine: Machine[Ended] = Machine(program_of(item))
         try:
@@ -105,7 +105,8 @@ class Runner:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
-        self._on_event(RunStarted(run.id, len(known), len(lost)))
+        left = None if run.deadline is None else max(0.0, run.deadline - self._clock.now().timestamp())
+        self._on_event(RunStarted(run.id, len(known), len(lost), left))
         calls = ModelCalls(
             self._journal,
             hold,
