@@ -6,7 +6,7 @@ A folder's CID is computed from its bytes, so it can never fail to match; a CID 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from orca_protocol.errors import UnavailableError
@@ -32,6 +32,11 @@ class PackageLimits:
     line_bytes: int = LINE_MAX_BYTES
     #: wall time of fetching and parsing
     seconds: float = 60.0
+
+    @property
+    def are_below_the_protocols(self) -> bool:
+        """Whether an operator set any of them lower than what every auditor reads by default."""
+        return any(getattr(self, field.name) < field.default for field in fields(self))
 
     @property
     def of_tree(self) -> ReadLimits:

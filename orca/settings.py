@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,7 +19,7 @@ from orca_protocol.errors import InvalidError
 class Settings(BaseSettings):
     """What an operator can set. Each field's variable is ``ORCA_`` and its name, or the alias given."""
 
-    model_config = SettingsConfigDict(env_prefix="ORCA_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="ORCA_", env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     #: keys, journal and blocks
     home: Path = Field(default_factory=lambda: Path.home() / ".orca")
@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if any(not name.strip() or not target.strip() for name, _, target in pairs):
             raise ValueError("must look like name=target,name=target")
+        names = [name.strip() for name, _, _ in pairs]
+        if len(set(names)) != len(names):
+            raise ValueError("names one model twice; which rule is meant?")
         return {name.strip(): target.strip() for name, _, target in pairs}
 
     @field_validator("openai_models", mode="before")
@@ -82,22 +85,8 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (
-            self.openai_api_key,
-            self.hosted_openai_api_key,
-            self.hosted_anthropic_api_key,
-            self.database_url,
-            self._database_password,
-        )
+        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
         return tuple(secret for secret in found if secret is not None)
-
-    @property
-    def _database_password(self) -> SecretStr | None:
-        """The part of the URL that is secret by itself, as a server's message may repeat it."""
-        if self.database_url is None:
-            return None
-        password = urlsplit(self.database_url.get_secret_value()).password
-        return None if password is None else SecretStr(unquote(password))
 
 
 def load_settings() -> Settings:
@@ -105,4 +94,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidError("settings", f"in the environment (ORCA_…): {describe(error)}") from error
+        raise InvalidError("settings", f"in the environment: {describe(error, most=100, named=_variable)}") from error
+
+
+def _variable(field: str) -> str:
+    """Return the variable behind a field's location: validation names aliased fields by their variable already."""
+    return field if field.isupper() else f"ORCA_{field.upper()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -30,10 +31,13 @@ def write(document: BaseModel) -> bytes:
     return canonical(document.model_dump(mode="json", exclude_none=True))
 
 
-def describe(error: ValidationError) -> str:
-    """Say in one line which fields are wrong and why: ``agents[0].max_loops: Input should be a valid integer``."""
+def describe(error: ValidationError, *, most: int = 5, named: Callable[[str], str] = str) -> str:
+    """Say in one line which fields are wrong and why: ``agents[0].max_loops: Input should be a valid integer``.
+
+    ``named`` turns a field's path into what the reader calls it; of more than ``most`` problems the rest are counted.
+    """
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{_path(problem['loc'])}: {problem['msg']}" for problem in problems[:5]]
+    shown = [f"{named(_path(problem['loc']))}: {problem['msg']}" for problem in problems[:most]]
     if len(problems) > len(shown):
         shown.append(f"and {len(problems) - len(shown)} more")
     return "; ".join(shown)

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from orca_protocol.canonical import canonical
 from orca_protocol.documents import read, write
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, LimitError
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest, Strict
 
 LINE_MAX_BYTES = 16 * 1024 * 1024
@@ -114,6 +114,8 @@ def read_journal(data: bytes, *, where: str = "journal.jsonl", line_bytes: int =
     if data and not data.endswith(b"\n"):
         raise InvalidError("journal_truncated", f"{where} does not end with a newline: its last line is cut")
     lines = data.split(b"\n")[:-1]
+    if any(len(line) > line_bytes for line in lines):
+        raise LimitError("journal_line", f"{where} has a line longer than the {line_bytes} bytes that are read")
     if len(lines) > ENTRIES_MAX:
         raise InvalidError("journal_oversize", f"{where} has {len(lines)} entries; at most {ENTRIES_MAX} are read")
     return tuple(

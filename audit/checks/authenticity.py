@@ -37,7 +37,7 @@ async def check_authenticity(case: Case) -> Finding:
 
 def _expected_signer(case: Case, contents: Contents) -> str:
     claimed = contents.envelope.signatures[0].keyid
-    signer = case.signer or (case.own_key if claimed == case.own_key else None)
+    signer = case.signer if case.signer is not None else case.own_key if claimed == case.own_key else None
     if signer is None:
         raise UnavailableError(
             "signer_unknown", f"nobody said whose signature this must be (it claims {claimed[:60]!r}); give --signer"

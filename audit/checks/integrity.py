@@ -44,12 +44,14 @@ async def check_integrity(case: Case) -> Finding:
 def _receive(source: Source, limits: PackageLimits) -> Contents:
     try:
         received = source()
+        if root_of(received.files) != received.cid:
+            raise InvalidError("cid_not_canonical", "these files have another CID in the protocol's layout")
+        _check_names(received)
+        return _parse(received, limits)
     except LimitError as error:
-        raise InvalidError("package_oversize", f"more than an auditor reads: {error.detail}") from error
-    if root_of(received.files) != received.cid:
-        raise InvalidError("cid_not_canonical", "these files have another CID in the protocol's layout")
-    _check_names(received)
-    return _parse(received, limits)
+        if limits.are_below_the_protocols:  # an honest package may well be larger than this operator wants to read
+            raise UnavailableError("over_own_limits", f"more than this auditor was set to read: {error.detail}") from error
+        raise InvalidError("package_oversize", f"more than any honest proof holds: {error.detail}") from error
 
 
 def _check_names(received: Received) -> None:

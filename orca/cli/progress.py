@@ -24,9 +24,9 @@ class Progress:
                 self._speak(path, name, text)
             case ModelResolved(name, provider, model, alias):
                 self._line(f"model {name} is answered by {model} (provider {provider}{', by your alias' if alias else ''})")
-            case RunStarted(run_id, answered, lost):
+            case RunStarted(run_id, answered, lost, left):
                 again = f", resumed: {answered} answers in the journal, {lost} calls asked again" if answered or lost else ""
-                self._line(f"run {run_id}{again}")
+                self._line(f"run {run_id}{again}" + ("" if left is None else f", ends in {left:.0f} s at the latest"))
             case CallStarted(_, name):
                 self._line(f"[{name}] asked")
             case CallRestarted(_, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,19 @@ from orca.cli.show import AsJson, note, show_error, show_json
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
 if TYPE_CHECKING:
+    from nacl.signing import SigningKey
+
     from orca.node import LocalNode
     from orca_agent.work.runner import Finished
+
+#: the longest run, in seconds
+YEAR = 365 * 24 * 3600.0
+
+
+def _is_a_time(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds <= YEAR:
+        raise typer.BadParameter(f"--timeout takes seconds, more than 0 and at most {YEAR:.0f} (a year)")
+    return seconds
 
 
 def run(
@@ -25,7 +37,7 @@ def run(
         bool, typer.Option("--resume", help="Go on with the latest run of the same spec; ask nothing again.")
     ] = False,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="End the run after so many seconds; what was answered is kept.")
+        float | None, typer.Option(callback=_is_a_time, help="End the run after so many seconds; what was answered is kept.")
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -49,22 +61,30 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     from orca_agent.work.response import completion
     from orca_agent.work.runner import Runner, RunOptions
     from orca_engine.item import Item
+    from orca_engine.program import admit
 
     spec = _read(path)
     item = Item.local(spec, where=str(path))
-    _refuse_full_folder(out)
+    admit(item.spec)
     async with LocalNode(load_settings()) as node:
+        key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
         runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
         finished = await runner.run(item, spec, timeout=timeout, resume=resume)
         response = completion(finished)
-        if out is not None:
-            response["proof"] = _prove(node, finished, out)
+        code = 0 if finished.output.status == "success" else 1
+        if out is not None and key is not None:
+            try:
+                response["proof"] = _prove(node, finished, key, out)
+            except OrcaError as error:  # the answers were paid for: they are shown whatever became of the proof
+                show_error(error, as_json=False)
+                note(f"the run is in the journal; prove it again with: orca run {path} --resume --out {out}")
+                code = 1
     if as_json:
         show_json(response)
     else:
         _show(response)
-    return 0 if finished.output.status == "success" else 1
+    return code
 
 
 def _read(path: Path) -> bytes:
@@ -73,23 +93,33 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(SPEC_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UnavailableError("spec_unreadable", f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _prepare_proof(node: LocalNode, out: Path) -> SigningKey:
+    """Find out before anything is asked whether the proof can be signed and written; write nothing yet but a first key."""
+    try:
+        is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     except OSError as error:
-        raise UnavailableError("spec_unreadable", f"{path}: {error.strerror}") from error
+        raise UnavailableError("folder_unwritable", f"--out {out}: {error.strerror}; name another folder") from error
+    if is_taken:
+        raise InvalidError("folder_not_empty", f"--out {out} exists and is not an empty folder; name a new one")
+    if not is_writable:
+        raise UnavailableError("folder_unwritable", f"--out {out}: {nearest} is not a folder that can be written to; name another")
+    key, is_new = node.signing_key()
+    if is_new:
+        note(f"made a key for this node: {node.settings.key_path}")
+    return key
 
 
-def _refuse_full_folder(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidError("folder_not_empty", f"--out {out} exists and is not empty; name a new folder")
-
-
-def _prove(node: LocalNode, finished: Finished, out: Path) -> dict[str, str]:
+def _prove(node: LocalNode, finished: Finished, key: SigningKey, out: Path) -> dict[str, str]:
     from orca.proving import prove
     from orca_protocol.keys import public_key_of
     from proof_store.tree import write_tree
 
-    key, is_new = node.signing_key()
-    if is_new:
-        note(f"made a key for this node: {node.settings.key_path}")
     cid, files = prove(finished, key, node.blocks, network=node.settings.network)
     write_tree(files, out)
     return {"cid": str(cid), "folder": str(out), "signer": public_key_of(key)}

@@ -138,11 +138,16 @@ _KEYLIKE = re.compile(r"(?i)\b(?:sk|pk|rk|key)[-_][\w*.-]{6,}|\b(?:bearer|basic)
 
 
 def excerpt(text: str, length: int = 300) -> str:
-    """Return the beginning of a stranger's text as one printable line, with anything that looks like a key struck out."""
-    line = " ".join(text[: 4 * length].split())
-    line = _KEYLIKE.sub("[struck out]", line)
+    """Return the beginning of a stranger's text as one printable line, with anything that looks like a key struck out.
+
+    It is cut between words: half a key would not be recognised by whoever strikes out whole ones.
+    """
+    words = text[: 4 * length].split()
+    if len(text) > 4 * length and words:
+        words.pop()
+    line = _KEYLIKE.sub("[struck out]", " ".join(words))
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return line if len(line) <= length and len(text) <= 4 * length else line[:length].rpartition(" ")[0] + "…"
 
 
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")

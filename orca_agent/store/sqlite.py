@@ -13,6 +13,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -227,13 +228,28 @@ def _open(path: FilePath) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = sqlite3.connect(path, timeout=30)
     try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            db.execute(f"PRAGMA {pragma}")
-        db.executescript(_SCHEMA)
+        _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        _patiently(lambda: db.executescript(_SCHEMA))
     except sqlite3.Error:
         db.close()
         raise
     return db
+
+
+def _patiently(work: Callable[[], object]) -> None:
+    """Try for some seconds: of two processes that open a new file at once, SQLite sends one away without waiting."""
+    for _ in range(100):
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    work()
 
 
 def _tell(news: _News) -> None:

@@ -65,18 +65,23 @@ class ModelCalls:
     async def _ask(self, call: Call) -> Asked:
         found = await self._registry.resolve(call.request.model)
 
-        def on_delta(text: str) -> None:
-            self._on_event(Delta(call.path, call.name, self._secrets.strike(text)))
+        stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text)))
 
-        return await ask(
+        def on_restart() -> None:
+            stream.drop()
+            self._on_event(CallRestarted(call.path, call.name))
+
+        asked = await ask(
             found.provider,
             found.model,
             call.request,
             policy=self._policy,
-            on_delta=on_delta if self._follow else None,
-            on_restart=lambda: self._on_event(CallRestarted(call.path, call.name)),
+            on_delta=stream.add if self._follow else None,
+            on_restart=on_restart,
             clock=self._clock,
         )
+        stream.end()
+        return asked
 
     def _lost_attempts(self, path: Path) -> list[Attempt]:
         lost = self._lost.get(path)

@@ -33,7 +33,7 @@ class Intake:
         """
         if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
             raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
-        refuse_secrets(self._secrets, spec)
+        refuse_secrets(self._secrets, item, spec)
         admit(item.spec)
         now = self._clock.now().timestamp()
         run = RunRecord(str(uuid.uuid4()), item.id, spec, now, None if timeout is None else now + timeout)

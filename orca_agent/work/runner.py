@@ -69,7 +69,7 @@ class Runner:
         ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
         Raises InvalidError before anything was asked for a spec this node cannot run, and what the journal raises.
         """
-        refuse_secrets(self._secrets, spec)
+        refuse_secrets(self._secrets, item, spec)
         machine: Machine[Ended] = Machine(program_of(item))
         try:
             run, hold = await self._begin_or_resume(item, spec, timeout, resume)
@@ -79,7 +79,7 @@ class Runner:
 
     async def go_on(self, item: Item, run: RunRecord, hold: Hold) -> Finished:
         """Take a run that is held already to its end. Raises as ``run`` does."""
-        refuse_secrets(self._secrets, run.spec)
+        refuse_secrets(self._secrets, item, run.spec)
         machine: Machine[Ended] = Machine(program_of(item))
         try:
             await self._resolve_models(item)
@@ -117,7 +117,8 @@ class Runner:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
-        self._on_event(RunStarted(run.id, len(known), len(lost)))
+        left = None if run.deadline is None else max(0.0, run.deadline - self._clock.now().timestamp())
+        self._on_event(RunStarted(run.id, len(known), len(lost), left))
         calls = ModelCalls(
             self._journal,
             hold,
@@ -145,7 +146,7 @@ class Runner:
         return asyncio.get_running_loop().call_later(left, self.stop, "deadline")
 
 
-def refuse_secrets(secrets: Secrets, spec: bytes) -> None:
-    """Refuse a spec that holds one of this node's own keys."""
-    if secrets.are_in(spec):
+def refuse_secrets(secrets: Secrets, item: Item, spec: bytes) -> None:
+    """Refuse an item that holds one of this node's own keys, in whatever way its spec spells it."""
+    if secrets.are_in(spec) or secrets.are_in(item.spec.model_dump_json().encode()):
         raise InvalidError("secret_in_spec", "the spec contains one of this node's own keys; specs and proofs are public")

@@ -19,6 +19,15 @@ import pytest
 from tests.fakes.scripted_server import ScriptedServer, scripted_server
 from tests.walk.commands import KILLING, Ended, Shell
 
+#: every answer names its agent only, so that one given twice is still the same; agents answer apart, so that commits are apart
+SCRIPT = {
+    "reply": "out({agent})",
+    "models": ["scripted"],
+    "agents": {f"A{number}": {"latency_ms": 120 * number} for number in range(3)},
+}
+#: the run, the intents, the answers (if they were all committed together), the end
+FEWEST = 4
+
 SPECS: dict[str, Any] = {
     "ConcurrentWorkflow": {"max_loops": 1, "agents": 3},
     "SequentialWorkflow": {"max_loops": 1, "agents": 2},
@@ -64,24 +73,23 @@ def result_of(ended: Ended) -> Any:
 def test_a_run_killed_at_any_journal_write_resumes_to_the_same_output(server: ScriptedServer, tmp_path: Path, name: str) -> None:
     shell = Shell(tmp_path, {"ORCA_OPENAI_BASE_URL": server.openai})
     spec = write_spec(tmp_path, name)
-    # every answer names its agent only, so that an answer given twice is still the same answer
-    server.reset({"reply": "out({agent})", "models": ["scripted"]})
+    server.reset(SCRIPT)
     whole = shell.orca("0", "before", "run", spec, "--json", program=KILLING)
     assert whole.code == 0, whole.stderr
     calls = server.stats(prompts=False)["total"]
     writes = int(whole.stderr.rpartition("writes=")[2])
-    assert writes >= 2 + SPECS[name]["agents"]
+    assert writes >= FEWEST
 
     for kill_at in range(1, writes + 1):
         for when in ("before", "after"):
             shutil.rmtree(tmp_path / "orca")
-            server.reset({"reply": "out({agent})", "models": ["scripted"]})
+            server.reset(SCRIPT)
             killed = shell.orca(str(kill_at), when, "run", spec, "--json", program=KILLING)
             if killed.code == 0:  # answers that came together were committed together: this run made fewer writes
                 continue
             assert killed.code == -signal.SIGKILL, killed.stderr
             durable = journaled(tmp_path)
-            server.reset({"reply": "out({agent})", "models": ["scripted"]})
+            server.reset(SCRIPT)
             resumed = shell.orca("run", spec, "--json", "--resume")
             assert resumed.code == 0, f"killed {when} write {kill_at}: {resumed.stderr}"
             assert result_of(resumed) == result_of(whole), f"killed {when} write {kill_at}"
