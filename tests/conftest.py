@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -33,7 +32,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """One embedded server for all tests; its database ``orca`` has the schema and stays empty."""
+    """One embedded server for all tests. Its database ``orca`` has the schema."""
     server = EmbeddedPostgres(open_folder / "shared", settings={"fsync": "off"})
     try:
         server.start()
@@ -48,21 +47,12 @@ def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
-def make_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
-    """Makes a new database with the schema and returns its URL."""
-    numbers = itertools.count()
-
-    def make() -> str:
-        name = f"test{next(numbers)}"
-        with psycopg.connect(postgres.superuser_url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE orca OWNER orca")
-        return postgres.url.replace("/orca?", f"/{name}?")
-
-    return make
-
-
 @pytest.fixture
-def database_url(make_database: Callable[[], str]) -> str:
-    """A new database with the schema."""
-    return make_database()
+def database_url(postgres: EmbeddedPostgres) -> str:
+    """A database with the schema and nothing in it; whatever an earlier test left open is cut off."""
+    with psycopg.connect(postgres.superuser_url.replace("/postgres?", "/orca?"), autocommit=True) as db:
+        db.execute("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()""")
+        db.execute("SET search_path = orca_agent")
+        db.execute("TRUNCATE runs, entries, queue, procrastinate_jobs, procrastinate_workers CASCADE")
+    return postgres.url

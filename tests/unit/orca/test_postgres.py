@@ -157,7 +157,10 @@ def test_the_kernel_says_who_calls_and_an_account_that_is_not_the_owner_is_refus
         account = pwd.getpwuid(server.data.stat().st_uid)
         assert account.pw_uid != 0
         # the server's own account can reach the socket, and is still not let in
-        program = "import os,sys,psycopg; os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3])); psycopg.connect(sys.argv[1])"
+        program = (
+            "import os, sys, psycopg; psycopg.connect(sys.argv[1]).close();"
+            "os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3])); psycopg.connect(sys.argv[1])"
+        )
         command = [sys.executable, "-c", program, server.url, str(account.pw_gid), str(account.pw_uid)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode != 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -39,11 +39,12 @@ def disconnect_others(postgres: EmbeddedPostgres, url: str) -> None:
 
 
 @pytest.fixture
-def empty_database(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> str:
+def empty_database(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"empty_{abs(hash(request.node.name))}"
     with psycopg.connect(postgres.superuser_url, autocommit=True) as db:
         db.execute(f"CREATE DATABASE {name} OWNER orca")
-    return postgres.url.replace("/orca?", f"/{name}?")
+        yield postgres.url.replace("/orca?", f"/{name}?")
+        db.execute(f"DROP DATABASE {name}")
 
 
 def test_an_empty_database_gets_the_schema_and_a_second_time_changes_nothing(empty_database: str) -> None:
@@ -119,13 +120,14 @@ async def test_a_database_that_is_gone_is_unavailable_and_comes_back(
     name = database_url.partition("@/")[2].partition("?")[0]
     with psycopg.connect(postgres.superuser_url, autocommit=True) as db:
         db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        disconnect_others(postgres, database_url)
-        results = await asyncio.gather(
-            journal.append(hold, entry(Path(1, 0, 0))), journal.entries("r1"), journal.take("r1"), return_exceptions=True
-        )
-        assert [type(result) for result in results] == [UnavailableError] * 3
-        assert {result.code for result in results if isinstance(result, UnavailableError)} == {"journal_unavailable"}
-        db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        try:
+            disconnect_others(postgres, database_url)
+            writes = [journal.append(hold, entry(Path(1, 0, 0))), journal.entries("r1"), journal.take("r1")]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+        finally:
+            db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    assert [type(result) for result in results] == [UnavailableError] * 3
+    assert {result.code for result in results if isinstance(result, UnavailableError)} == {"journal_unavailable"}
     journal._pool.timeout = 30
     await journal.append(hold, entry(Path(1, 0, 0)))
     assert len(await journal.entries("r1")) == 1

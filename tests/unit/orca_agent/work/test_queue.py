@@ -206,7 +206,7 @@ async def test_an_unknown_run_has_no_state(scene: Scene) -> None:
 
 
 async def test_a_database_that_does_not_answer_is_unavailable(database_url: str) -> None:
-    nowhere = database_url.replace("/test", "/nosuch")
+    nowhere = database_url.replace("/orca?", "/nosuch?")
     queue = RunQueue(nowhere)
     queue._pool.timeout = 0.2
     with pytest.raises(UnavailableError) as caught:
