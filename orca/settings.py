@@ -16,13 +16,21 @@ from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
 
 
+def home_of_user() -> Path:
+    """Return ``~/.orca``. Raises InvalidError ``no_home``."""
+    try:
+        return Path.home() / ".orca"
+    except RuntimeError as error:
+        raise InvalidError("no_home", "this user has no home directory; say where to keep data: ORCA_HOME=/some/folder") from error
+
+
 class Settings(BaseSettings):
     """What an operator can set. Each field's variable is ``ORCA_`` and its name, or the alias given."""
 
     model_config = SettingsConfigDict(env_prefix="ORCA_", env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     #: keys, journal and blocks
-    home: Path = Field(default_factory=lambda: Path.home() / ".orca")
+    home: Path = Field(default_factory=home_of_user)
     #: the node's Ed25519 key as a Solana JSON file; default ``$ORCA_HOME/id.json``
     key_file: Path | None = None
     #: a PostgreSQL of the operator's own; without it an embedded one is started where a database is needed

@@ -7,23 +7,28 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from orca_protocol.canonical import canonical, parse_canonical, parse_json
+from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.errors import InvalidError
 
 T = TypeVar("T", bound=BaseModel)
 
 
 def read(kind: type[T], data: bytes, *, max_bytes: int, where: str, canonical_only: bool = False) -> T:
-    """Parse untrusted ``data`` as ``kind``; ``canonical_only`` also refuses any other spelling of the same document.
+    """Parse untrusted ``data`` as ``kind``.
+
+    ``canonical_only`` also refuses any other spelling of the same document: other bytes for the same JSON, a default left out, a
+    null, a field under another name.
 
     Raises InvalidError: the codes of ``parse_json``, ``not_canonical``, or ``schema`` with the path of the first wrong field.
     """
-    parse = parse_canonical if canonical_only else parse_json
-    parse(data, max_bytes=max_bytes, where=where)
+    parse_json(data, max_bytes=max_bytes, where=where)
     try:
-        return kind.model_validate_json(data)
+        document = kind.model_validate_json(data)
     except ValidationError as error:
         raise InvalidError("schema", f"{where}: {describe(error)}") from error
+    if canonical_only and write(document) != data:
+        raise InvalidError("not_canonical", f"{where} is not spelt as this document is written")
+    return document
 
 
 def write(document: BaseModel) -> bytes:
@@ -46,5 +51,10 @@ def describe(error: ValidationError, *, most: int = 5, named: Callable[[str], st
 def _path(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if text else _shown(part)
     return text or "document"
+
+
+def _shown(name: str) -> str:
+    """A stranger chose this name: it is shown short and without control characters."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name[:60])

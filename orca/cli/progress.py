@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
+from orca.cli.show import one_line, plain
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
 from orca_protocol.journal import Path, Stop
 from orca_protocol.model import Answer, Failure
@@ -18,7 +20,13 @@ class Progress:
         self._speaking: Path | None = None
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event. Nobody reading any more (a closed pipe) is no reason to end a run."""
+        try:
+            self._show(event)
+        except OSError:
+            self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the process
+
+    def _show(self, event: Event) -> None:
         match event:
             case Delta(path, name, text):
                 self._speak(path, name, text)
@@ -37,14 +45,14 @@ class Progress:
     def _speak(self, path: Path, name: str, text: str) -> None:
         if self._speaking != path:
             self._end_line()
-            self._stream.write(f"[{name}] ")
+            self._stream.write(one_line(f"[{name}] "))
             self._speaking = path
-        self._stream.write(text)
+        self._stream.write(plain(text))
         self._stream.flush()
 
     def _line(self, text: str) -> None:
         self._end_line()
-        self._stream.write(text + "\n")
+        self._stream.write(one_line(text) + "\n")
         self._stream.flush()
 
     def _end_line(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orca.cli.show import AsJson, note, show_error, show_json
+from orca.cli.show import AsJson, note, one_line, plain, show_error, show_json
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from orca.node import LocalNode
     from orca_agent.work.runner import Finished
+    from proof_store.cid import Cid
 
+#: what makes ``--out`` a file instead of a folder
+CAR = ".car"
 #: the longest run, in seconds
 YEAR = 365 * 24 * 3600.0
 
@@ -31,7 +34,10 @@ def run(
     spec: Annotated[Path, typer.Argument(help="A SwarmSpec in JSON.")],
     follow: Annotated[bool, typer.Option("--follow", help="Show the answers on stderr as they are written.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write the proof package, signed by this node's key, to this new folder.")
+        Path | None,
+        typer.Option(
+            help="Write the proof, signed by this node's key, to this new folder, or to this new file if it ends with .car."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the latest run of the same spec; ask nothing again.")
@@ -50,7 +56,10 @@ def run(
         show_error(error, as_json=as_json)
         return 1
     except KeyboardInterrupt:
-        note(f"interrupted; go on with: orca run {spec} --resume")
+        again = f"orca run {spec} --resume" + ("" if out is None else f" --out {out}")
+        if as_json:
+            show_json({"type": "urn:orca-node:problem:interrupted", "code": "interrupted", "detail": f"go on with: {again}"})
+        note(f"interrupted; go on with: {again}")
         return 130
 
 
@@ -100,13 +109,15 @@ def _read(path: Path) -> bytes:
 def _prepare_proof(node: LocalNode, out: Path) -> SigningKey:
     """Find out before anything is asked whether the proof can be signed and written; write nothing yet but a first key."""
     try:
-        is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        is_taken = out.exists() and (out.suffix == CAR or not out.is_dir() or any(out.iterdir()))
         nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     except OSError as error:
         raise UnavailableError("folder_unwritable", f"--out {out}: {error.strerror}; name another folder") from error
     if is_taken:
-        raise InvalidError("folder_not_empty", f"--out {out} exists and is not an empty folder; name a new one")
+        raise InvalidError(
+            "folder_not_empty", f"--out {out} exists and is not an empty folder; name a new folder or a new .car file"
+        )
     if not is_writable:
         raise UnavailableError("folder_unwritable", f"--out {out}: {nearest} is not a folder that can be written to; name another")
     key, is_new = node.signing_key()
@@ -121,19 +132,33 @@ def _prove(node: LocalNode, finished: Finished, key: SigningKey, out: Path) -> d
     from proof_store.tree import write_tree
 
     cid, files = prove(finished, key, node.blocks, network=node.settings.network)
-    write_tree(files, out)
-    return {"cid": str(cid), "folder": str(out), "signer": public_key_of(key)}
+    if out.suffix == CAR:
+        _write_car(cid, node, out)
+    else:
+        write_tree(files, out)
+    return {"cid": str(cid), "path": str(out), "signer": public_key_of(key)}
+
+
+def _write_car(cid: Cid, node: LocalNode, path: Path) -> None:
+    from proof_store.car import write_car
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            write_car(cid, node.blocks, file)
+    except OSError as error:
+        raise UnavailableError("storage_failed", f"{path}: {error.strerror}") from error
 
 
 def _show(response: dict[str, Any]) -> None:
     for message in response["output"]:
         error = message.get("error")
         said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
-        typer.echo(f"## {message['role']}\n\n{said}\n")
+        typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
     usage = response["usage"]
     note(
         f"{response['status']}: {usage['calls']} calls, {usage['input_tokens']} tokens in, {usage['output_tokens']} out, "
         f"{response['execution_time']:.1f} s" + (f", ended by {response['stopped']}" if response["stopped"] else "")
     )
     if "proof" in response:
-        note(f"proof {response['proof']['cid']} in {response['proof']['folder']}, signed by {response['proof']['signer']}")
+        note(f"proof {response['proof']['cid']} in {response['proof']['path']}, signed by {response['proof']['signer']}")

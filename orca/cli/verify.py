@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orca.cli.show import AsJson, note, show_json
+from orca.cli.show import AsJson, note, one_line, show_json
 
 if TYPE_CHECKING:
     from audit.source import PackageLimits, Source
@@ -71,6 +71,7 @@ async def _verify(proof: str, signer: str | None, level: Level, as_json: bool) -
         case = Case(
             source=_source(proof, node, limits),
             limits=limits,
+            network=node.settings.network,
             signer=signer,
             own_key=_own_key(node) if signer is None else None,
             redecoder=node.redecoder(),
@@ -81,10 +82,17 @@ async def _verify(proof: str, signer: str | None, level: Level, as_json: bool) -
             results.append(result)
             if not as_json:
                 _show(result)
+    cid = None if case.contents is None else str(case.contents.received.cid)
     decision = decide(results, _REQUIRED)
     if as_json:
         show_json(
-            {"proof": proof, "checks": [result.document() for result in results], "vote": decision.vote, "reason": decision.reason}
+            {
+                "proof": proof,
+                "cid": cid,
+                "checks": [result.document() for result in results],
+                "vote": decision.vote,
+                "reason": decision.reason,
+            }
         )
     else:
         _show_decision(decision)
@@ -136,7 +144,7 @@ def _show(result: CheckResult) -> None:
     if result.cost.tokens:
         cost += f", {result.cost.tokens} tokens"
     code = "" if result.code == "ok" else f" {result.code}:"
-    typer.echo(f"{result.check:<13} {result.verdict:<14}{code} {result.detail}  ({cost})")
+    typer.echo(one_line(f"{result.check:<13} {result.verdict:<14}{code} {result.detail}  ({cost})"))
 
 
 def _show_decision(decision: Decision) -> None:

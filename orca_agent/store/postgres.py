@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from pydantic import ValidationError
 
 from orca_agent.store.database import Connection, pool_of
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
 from orca_agent.store.waves import waves
+from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
 
@@ -101,7 +103,10 @@ class PostgresJournal:
     async def entries(self, run_id: str) -> tuple[Entry, ...]:
         """Return what was recorded, in path order."""
         rows = await self._rows("SELECT entry FROM entries WHERE run_id = %s AND entry IS NOT NULL", run_id)
-        return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
+        try:
+            return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
+        except ValidationError as error:
+            raise InvalidError("journal_damaged", f"run {run_id} cannot be read: {describe(error)}") from error
 
     async def lost(self, run_id: str) -> tuple[Lost, ...]:
         """Return the calls that were asked and have no entry."""
@@ -181,7 +186,9 @@ class PostgresJournal:
                 batch.append(write)
             try:
                 await self._commit(batch)
-            except BaseException as error:  # a mistake of ours, or the end of this process: nobody may wait for ever
+            except Exception as error:  # noqa: BLE001 - the writer's outermost loop: whoever waits must be told, whatever it was
+                _settle(batch, error)
+            except BaseException as error:  # the end of this loop: nobody may wait for ever
                 _settle(batch, error)
                 raise
 

@@ -11,7 +11,7 @@ from orca_agent.models.retry import Clock, Policy, SystemClock
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
 from orca_agent.work.calls import ModelCalls
-from orca_agent.work.events import ModelResolved, OnEvent, RunStarted
+from orca_agent.work.events import OnEvent, RunStarted
 from orca_agent.work.live import LiveRun
 from orca_engine.item import Item
 from orca_engine.machine import Machine
@@ -110,8 +110,7 @@ class Runner:
 
     async def _resolve_models(self, item: Item) -> None:
         for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
-            found = await self._registry.resolve(name)
-            self._on_event(ModelResolved(name, found.provider.name, found.model, found.alias is not None))
+            await self._registry.resolve(name)
 
     async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
         is_new = hold.epoch == FIRST_EPOCH

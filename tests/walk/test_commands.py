@@ -130,8 +130,8 @@ def test_a_run_prints_the_response_of_the_swarms_api_and_its_proof(proved: Prove
     }
     assert (usage["calls"], usage["output_tokens"], usage["unreported_calls"], usage["cost"]) == (4, 4, 0, None)
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
-    assert set(proof) == {"cid", "folder", "signer"}
-    assert proof["folder"] == str(proved.folder)
+    assert set(proof) == {"cid", "path", "signer"}
+    assert proof["path"] == str(proved.folder)
     assert sorted(path.name for path in proved.folder.iterdir()) == [
         "journal.jsonl",
         "output.json",
@@ -300,7 +300,7 @@ def test_an_interrupted_run_leaves_nothing_running_says_how_to_go_on_and_goes_on
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
-    assert out == ""
+    assert json.loads(out)["code"] == "interrupted"
     assert err == f"interrupted; go on with: orca run {spec} --resume\n"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
@@ -405,3 +405,13 @@ def test_a_key_that_servers_and_models_repeat_appears_nowhere(shell: Shell, serv
     for name, said in (("run", ended), ("verify", verified)):
         places |= {f"stdout of {name}": said.stdout.encode(), f"stderr of {name}": said.stderr.encode()}
     assert [name for name, data in places.items() if key.encode() in data] == []
+
+
+def test_a_proof_can_be_written_as_one_file_and_verified_from_it(shell: Shell, server: ScriptedServer) -> None:
+    spec = write_spec(shell.home, "A")
+    made = shell.orca("run", spec, "--out", "proof.car", "--json")
+    assert made.code == 0, made.stderr
+    verified = shell.orca("verify", "proof.car", "--level", "replay", "--json")
+    assert (verified.code, verified.document["cid"]) == (0, made.document["proof"]["cid"])
+    again = shell.orca("run", spec, "--out", "proof.car", "--json")
+    assert (again.code, again.document["code"]) == (1, "folder_not_empty")

@@ -15,7 +15,7 @@ from orca_agent.store.database import parameters
 from orca_agent.store.journal import Hold
 from orca_agent.store.migrate import migrate
 from orca_agent.store.postgres import PostgresJournal
-from orca_protocol.errors import UnavailableError
+from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Path
 from tests.unit.orca_agent.store.samples import AT, RUN, entry
 
@@ -150,6 +150,26 @@ async def test_writes_of_many_runs_share_a_batch(journal: PostgresJournal) -> No
     with pytest.raises(Exception, match="run_taken_over"):
         await unknown
     assert [len(await journal.entries(hold.run_id)) for hold in holds] == [1] * 20
+
+
+async def test_a_damaged_row_is_said_to_be_damaged(journal: PostgresJournal, database_url: str) -> None:
+    hold = await journal.begin(RUN)
+    await journal.append(hold, entry(Path(1, 0, 0)))
+    async with await psycopg.AsyncConnection.connect(database_url) as db:
+        await db.execute("UPDATE orca_agent.entries SET entry = '{}'")
+    with pytest.raises(InvalidError, match="journal_damaged"):
+        await journal.entries("r1")
+
+
+async def test_a_bug_in_a_batch_is_told_to_its_callers_and_the_writer_goes_on(
+    journal: PostgresJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = await journal.begin(RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr("orca_agent.store.postgres.waves", None)
+        with pytest.raises(TypeError):
+            await journal.append(hold, entry(Path(1, 0, 0)))
+    await journal.append(hold, entry(Path(1, 0, 0)))
 
 
 async def test_closing_writes_what_is_due(journal: PostgresJournal, database_url: str) -> None:
