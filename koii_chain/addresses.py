@@ -6,6 +6,7 @@ Keys are base58 strings everywhere but inside this room's own transactions, wher
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from solders.pubkey import Pubkey
@@ -38,6 +39,7 @@ def pot_seed(pot: str) -> bytes:
     return hashlib.sha256(pot.encode()).digest()
 
 
+@lru_cache(maxsize=1024)
 def pot_authority(pot: str) -> tuple[str, int]:
     """Return the address that owns a task's pot, and its bump. No key signs for it: only the program moves the pot."""
     address, bump = Pubkey.find_program_address([pot_seed(pot)], pubkey(KPL_PROGRAM))

@@ -65,7 +65,7 @@ def create_task(
     description: str = "",
     metadata: str = "",
 ) -> Instruction:
-    """Create ``task`` with a pot of its own; both their keys sign once and are never needed again. It starts at the slot it is created."""
+    """Create ``task`` with a pot of its own; their keys sign this once and never again. It starts at the slot of its creation."""
     call = CreateTask(
         name=name,
         description=description,
