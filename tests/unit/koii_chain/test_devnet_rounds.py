@@ -128,6 +128,7 @@ def test_a_list_is_taken_from_a_submitter_in_its_window_and_once(net: Devnet) ->
         net.list(maker, 0, {worker.key: PRICE})
     net.to(240)
     net.list(maker, 0, {worker.key: PRICE})
+    net.chain.advance(1)  # the same pieces in the same slot would be the same transactions
     with refused("list_exists"):
         net.list(maker, 0, {maker.key: PRICE})
     assert net.chain.world.lists[maker.key][0][net.task_id] == {worker.key: PRICE}
@@ -160,6 +161,7 @@ def test_nothing_is_paid_before_the_vote_is_over_nor_twice(net: Devnet) -> None:
     with refused("audit_closed"):
         net.vote_on_list(net.nodes[2], net.nodes[1], 0, is_valid=False)
     net.payout(net.nodes[1], 0)
+    net.chain.advance(1)
     with refused("paid_already"):
         net.payout(net.nodes[1], 0)
 
@@ -228,6 +230,7 @@ def test_a_stake_comes_back_after_idle_rounds_only(net: Devnet) -> None:
     before = net.tokens(worker.key)
     net.withdraw(worker)
     assert net.tokens(worker.key) == before + STAKE
+    net.chain.advance(1)
     with refused("not_staked"):
         net.withdraw(worker)
     assert net.is_sound()
