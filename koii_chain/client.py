@@ -178,7 +178,7 @@ class ChainClient:
         return int.from_bytes(account.data[64:72], "little")
 
     async def send(self, raw: bytes) -> str:
-        """Hand a signed transaction to the chain and return its signature. Raises InvalidError with the chain's code when refused."""
+        """Hand a signed transaction to the chain and return its signature. Raises InvalidError with the chain's code."""
         answer = await self.rpc.call("sendTransaction", [base64.b64encode(raw).decode(), {"encoding": "base64"}])
         self._tasks.clear()
         signature = _checked(_TEXT, answer.value, "sendTransaction")
@@ -197,10 +197,10 @@ class ChainClient:
         return status.confirmation_status in ("confirmed", "finalized")
 
     async def confirmed(self, signature: str, *, seconds: float = 60.0, pause: float = 0.4) -> None:
-        """Return when a transaction took effect. Raises UnavailableError ``unconfirmed`` after ``seconds``, or as ``is_confirmed``."""
+        """Return when a transaction took effect. Raises UnavailableError ``unconfirmed`` in the end, or as ``is_confirmed``."""
         try:
             async with asyncio.timeout(seconds):
-                while not await self.is_confirmed(signature):
+                while not await self.is_confirmed(signature):  # noqa: ASYNC110 - a chain has no event to wait for
                     await asyncio.sleep(pause)
         except TimeoutError as error:
             raise UnavailableError("unconfirmed", f"transaction {signature} was not confirmed in {seconds:g} s") from error
