@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from koii_chain.devnet.chain import Chain
 from koii_chain.devnet.server import DevnetSettings, announcement, serve
@@ -27,11 +31,19 @@ def main() -> int:
         sys.stdout.flush()
 
     try:
-        asyncio.run(serve(DevnetSettings(given.data, given.host, given.port, given.real_time), ready))
+        asyncio.run(_until_told(serve(DevnetSettings(given.data, given.host, given.port, given.real_time), ready)))
     except OrcaError as error:
         sys.stderr.write(f"{error.detail}\n")
         return 1
     return 0
+
+
+async def _until_told(serving: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(serving)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 if __name__ == "__main__":

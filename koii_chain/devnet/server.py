@@ -12,7 +12,7 @@ import ipaddress
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +84,7 @@ def answer_to(chain: Chain, body: bytes) -> bytes | None:
 
 
 async def serve(settings: DevnetSettings, ready: Callable[[str, Chain], None]) -> None:
-    """Run a devnet until cancelled or told to stop by a signal; ``ready`` is told its address once it listens.
+    """Run a devnet until cancelled; ``ready`` is told its address once it listens. Signals are the caller's business.
 
     Raises InvalidError ``not_loopback``, UnavailableError ``devnet_in_use`` and whatever ``Chain`` raises.
     """
@@ -95,15 +95,23 @@ async def serve(settings: DevnetSettings, ready: Callable[[str, Chain], None]) -
     chain = Chain(settings.data, real_time=settings.real_time)
     with contextlib.closing(chain), _listening(settings) as listener:
         config = uvicorn.Config(create_app(chain), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30)
-        server = uvicorn.Server(config)
+        server = _Server(config)
         host, port = listener.getsockname()[:2]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", chain)
-            await serving
+            await asyncio.shield(serving)
         finally:
             server.should_exit = True
             await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn would take the process's signals for itself, and raise them again at the end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def announcement(address: str, chain: Chain) -> dict[str, Any]:

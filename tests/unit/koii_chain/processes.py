@@ -44,5 +44,6 @@ def devnet(folder: Path, *arguments: str) -> Iterator[Process]:
             assert line, "the devnet did not start"
             yield Process(child, json.loads(line))
         finally:
+            was_running = child.poll() is None
             child.terminate()
-            child.wait()
+            assert child.wait() == 0 or not was_running, "told to stop, a devnet stops in order"

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 
+from koii_chain import calls
 from koii_chain.account import write_kpl
 from koii_chain.addresses import KOII_PROGRAM, KPL_PROGRAM, TOKEN_PROGRAM
 from koii_chain.client import ChainClient
+from koii_chain.devnet.chain import DEVNET_MINT
+from koii_chain.devnet.server import answer_to
 from koii_chain.lists import write_lists
 from koii_chain.rpc import JsonRpc, RpcSettings
 from koii_chain.state import Submission
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from tests.fakes.rpc_endpoint import RpcEndpoint
+from tests.unit.koii_chain.devnets import Devnet
 from tests.unit.koii_chain.tasks import MINT, TASK, key, task
 from tests.unit.koii_chain.test_account import KOII
 
@@ -299,3 +305,27 @@ def test_endpoints_are_checked(endpoints: tuple[str, ...]) -> None:
     with pytest.raises(InvalidError) as caught:
         RpcSettings(endpoints)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_lost_answer_is_not_a_second_transaction(net: Devnet) -> None:
+    """The first endpoint takes the transaction and breaks off; the second has seen it already."""
+    lossy, sound = RpcEndpoint(), RpcEndpoint()
+
+    def answered(endpoint: RpcEndpoint, request: dict[str, Any]) -> bytes:
+        endpoint.cut = 5 if endpoint is lossy and request["method"] == "sendTransaction" else None
+        return answer_to(net.chain, json.dumps(request).encode()) or b""
+
+    for endpoint in (lossy, sound):
+        endpoint._answer = partial(answered, endpoint)  # type: ignore[method-assign]
+    transfer = [calls.transfer_tokens(net.requester.main_key, net.nodes[0].key, DEVNET_MINT, 5)]
+    before = net.tokens(net.nodes[0].key)
+    async with lossy.running(), sound.running():
+        for endpoints in ((lossy.address, sound.address), (lossy.address,)):
+            client = ChainClient(JsonRpc(RpcSettings(endpoints)))
+            signature = await client.act(transfer, [net.requester.main])
+            assert signature in net.chain.transactions
+            with pytest.raises(InvalidError, match="already_processed"):
+                await client.act(transfer, [net.requester.main])
+            net.chain.advance(1)
+            await client.close()
+    assert net.tokens(net.nodes[0].key) == before + 10
