@@ -5,7 +5,7 @@ A transaction goes through in this order, and the first that fails refuses it wi
 1. its form and every signature (``transaction.open_transaction``);
 2. its blockhash is one of the last 150 slots of this devnet, whose identity is random;
 3. it was not accepted before: neither its signature nor its message, which a payer could sign again;
-4. the rules of the task program, on the world as it is (``program``, ``rounds``);
+4. the rules of the task program, on the world as it is (``processor``, ``program``, ``rounds``);
 5. a rehearsal of every token movement, together, by the real programs (``ledger``);
 6. it is on disk (``log``). Only now anything changes.
 """
@@ -16,7 +16,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +26,12 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from koii_chain.account import write_kpl
-from koii_chain.addresses import ATA_PROGRAM, KPL_PROGRAM, MEMO_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAM, pot_authority, pubkey
+from koii_chain.addresses import KPL_PROGRAM, pubkey
 from koii_chain.calls import TOKEN_DECIMALS, create_token_account
-from koii_chain.devnet import program, rounds
-from koii_chain.devnet.ledger import Ledger, native
+from koii_chain.devnet.ledger import Ledger
 from koii_chain.devnet.log import RecordLog
-from koii_chain.devnet.program import Call, Effect, World
+from koii_chain.devnet.processor import Plan, planned
+from koii_chain.devnet.program import World
 from koii_chain.devnet.records import (
     Advanced,
     Airdropped,
@@ -43,21 +43,6 @@ from koii_chain.devnet.records import (
     u64_of,
     write_record,
 )
-from koii_chain.instructions import (
-    AuditDistribution,
-    AuditSubmission,
-    ClaimReward,
-    CreateTask,
-    FundTask,
-    Payout,
-    SetActive,
-    Stake,
-    SubmitDistributionList,
-    SubmitTask,
-    UploadDistributionList,
-    Withdraw,
-    decode,
-)
 from koii_chain.lists import write_lists
 from koii_chain.transaction import Opened, open_transaction
 from orca_protocol.canonical import canonical, sha256_hex
@@ -66,8 +51,6 @@ from orca_protocol.errors import InvalidError, UnavailableError
 #: slots for which a blockhash is good
 BLOCKHASH_SLOTS: Final = 150
 SLOT_SECONDS: Final = 0.4
-#: programs whose instructions are handed to the ledger as they are
-NATIVE: Final = frozenset({SYSTEM_PROGRAM, TOKEN_PROGRAM, ATA_PROGRAM, MEMO_PROGRAM})
 _FAUCET_LAMPORTS: Final = 10**15
 
 
@@ -134,9 +117,9 @@ class Chain:
             )
         self._refuse_repeated(opened)
         slot = self.slot()
-        world, instructions = self._planned(opened, slot)
+        plan = self._planned(opened, slot)
         self._write(Transacted(slot=slot, data=base64.b64encode(raw).decode()))
-        self._commit(opened, slot, world, instructions)
+        self._commit(opened, slot, plan)
         return opened.signature
 
     def advance(self, slots: int) -> int:
@@ -239,8 +222,7 @@ class Chain:
                 self.ledger.execute(self._minting(record.owner, u64_of(record.amount, what="an amount")), _FAUCET)
             case Transacted():
                 opened = open_transaction(base64.b64decode(record.data))
-                world, instructions = self._planned(opened, record.slot)
-                self._commit(opened, record.slot, world, instructions)
+                self._commit(opened, record.slot, self._planned(opened, record.slot))
 
     def _write(self, record: Record) -> None:
         if self._broken:
@@ -252,61 +234,14 @@ class Chain:
         if opened.signature in self.transactions or _message_digest(opened) in self._messages:
             raise InvalidError("already_processed", f"transaction {opened.signature} was accepted before")
 
-    def _planned(self, opened: Opened, slot: int) -> tuple[World, list[Instruction]]:
-        """Return the world after a transaction, and what the ledger must do for it; it was rehearsed and will not be refused."""
+    def _planned(self, opened: Opened, slot: int) -> Plan:
         self._clock_to(slot)
-        world = self.world
-        instructions: list[Instruction] = []
-        owners: list[tuple[str, str]] = []
-        for step in opened.steps:
-            if step.program == KPL_PROGRAM:
-                effect = self._called(world, Call(slot, step.accounts, opened.signers), step.data)
-                world = effect.world
-                instructions += effect.moves
-                owners += effect.owners
-            elif step.program in NATIVE:
-                instructions.append(native(step, opened.signers, opened.writable))
-            else:
-                raise InvalidError("program_unknown", f"the devnet does not run the program {step.program}")
-        _refuse_borrowed_rights(opened, world)
-        after = self.ledger.rehearse(instructions, opened.payer)
-        for key, owner in owners:
-            account = after.get(key) or self.ledger.account(key)
-            if account is None or str(account.owner) != owner:
-                raise InvalidError("not_a_staking_account", f"{key} is not an account of the task program; create it first")
-        return world, instructions
+        return planned(self.ledger, self.world, opened, slot)
 
-    def _called(self, world: World, call: Call, data: bytes) -> Effect:
-        match decode(data):
-            case CreateTask() as args:
-                return program.create(world, call, args, (self.ledger.rent(0), self.ledger.rent(165)))
-            case FundTask() as args:
-                return program.fund(world, call, args)
-            case Stake() as args:
-                return program.stake(world, call, args)
-            case Withdraw() as args:
-                return program.withdraw(world, call, args)
-            case ClaimReward() as args:
-                return program.claim(world, call, args)
-            case SetActive() as args:
-                return program.set_active(world, call, args)
-            case SubmitTask() as args:
-                return rounds.submit(world, call, args)
-            case AuditSubmission() as args:
-                return rounds.audit_submission(world, call, args)
-            case UploadDistributionList() as args:
-                return rounds.upload(world, call, args)
-            case SubmitDistributionList() as args:
-                return rounds.submit_list(world, call, args)
-            case AuditDistribution() as args:
-                return rounds.audit_distribution(world, call, args)
-            case Payout() as args:
-                return rounds.payout(world, call, args)
-
-    def _commit(self, opened: Opened, slot: int, world: World, instructions: list[Instruction]) -> None:
+    def _commit(self, opened: Opened, slot: int, plan: Plan) -> None:
         self._broken = True
-        self.ledger.execute(instructions, opened.payer)
-        self.world = world
+        self.ledger.execute(plan.instructions, opened.payer)
+        self.world = plan.world
         self._slot = max(self._slot, slot)
         self.transactions[opened.signature] = (slot, opened.raw)
         self._messages[_message_digest(opened)] = slot
@@ -324,15 +259,3 @@ class Chain:
 
 def _message_digest(opened: Opened) -> bytes:
     return hashlib.sha256(opened.raw[1 + 64 * opened.raw[0] :]).digest()
-
-
-def _refuse_borrowed_rights(opened: Opened, world: World) -> None:
-    """Nobody's own instruction may name a pot's authority.
-
-    The program makes it sign in the same transaction, and a signature counts for all instructions of a transaction.
-    """
-    named: Iterable[str] = {key for step in opened.steps if step.program != KPL_PROGRAM for key in step.accounts}
-    authorities = {pot_authority(task.stake_pot_account)[0] for task in world.tasks.values()}
-    borrowed = sorted(authorities.intersection(named))
-    if borrowed:
-        raise InvalidError("pot_authority", f"only the task program may use {borrowed[0]}")
