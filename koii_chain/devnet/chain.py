@@ -222,6 +222,7 @@ class Chain:
                 self.ledger.execute(self._minting(record.owner, u64_of(record.amount, what="an amount")), _FAUCET)
             case Transacted():
                 opened = open_transaction(base64.b64decode(record.data))
+                self._refuse_repeated(opened)
                 self._commit(opened, record.slot, self._planned(opened, record.slot))
 
     def _write(self, record: Record) -> None:

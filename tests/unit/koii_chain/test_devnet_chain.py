@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from koii_chain.account import read_kpl
 from koii_chain.addresses import MEMO_PROGRAM, TOKEN_PROGRAM, pot_authority, pubkey, token_account
 from koii_chain.clock import RoundClock
 from koii_chain.devnet.chain import BLOCKHASH_SLOTS, DEVNET_MINT, Chain, devnet_address
+from koii_chain.devnet.log import RecordLog
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.keys import devnet_key, public_key_of
 from tests.unit.koii_chain.devnets import STAKE, Devnet, Person
@@ -94,6 +98,43 @@ def _signed_otherwise(key: SigningKey, message: bytes) -> bytes:
     reduced = bindings.crypto_core_ed25519_scalar_reduce(bytes(scalar) + bytes(32))
     product = bindings.crypto_core_ed25519_scalar_mul(challenge, reduced)
     return bytes(point + bindings.crypto_core_ed25519_scalar_add(nonce, product))
+
+
+@contextmanager
+def full_disk(path: Path, room: int = 0) -> Iterator[None]:
+    """No file may grow beyond what this one has and ``room`` bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [0, 10], ids=["not a byte", "half a record"])
+def test_what_does_not_fit_on_disk_has_not_happened(net: Devnet, room: int) -> None:
+    log = net.folder / "chain.log"
+    digest, before = net.chain.digest(), log.read_bytes()
+    raw = net.signed([calls.fund_task(net.task, net.requester.main_key, 1000)], net.requester.main)
+    with full_disk(log, room), pytest.raises(UnavailableError, match="devnet_log"):
+        net.chain.submit(raw)
+    assert (net.chain.digest(), log.read_bytes()) == (digest, before)
+    net.chain.submit(raw)
+    digest = net.chain.digest()
+    assert net.reopened().chain.digest() == digest
+
+
+@pytest.mark.parametrize("record", [b"{}", b'{"kind":"advance","slot":0,"slots":0}', b"again", b"genesis"])
+def test_a_log_that_contradicts_itself_is_refused(net: Devnet, record: bytes) -> None:
+    net.send([calls.fund_task(net.task, net.requester.main_key, 1000)], net.requester.main)
+    net.chain.close()
+    log = RecordLog(net.folder / "chain.log")
+    records = list(log.replay())
+    log.append({b"again": records[-1], b"genesis": records[0]}.get(record, record))
+    log.close()
+    with pytest.raises(InvalidError, match="devnet_log_damaged"):
+        Chain(net.folder)
+    net.chain = Chain(net.folder.parent / "other")
 
 
 def test_an_expired_blockhash_is_refused(net: Devnet) -> None:
