@@ -68,8 +68,10 @@ def digest_of(document: Any) -> str:
     return sha256_hex(canonical(document))
 
 
-def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_DEPTH) -> Any:
+def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_DEPTH, max_integer: int = MAX_SAFE_INTEGER) -> Any:
     """Parse untrusted bytes strictly; ``where`` names the document in errors.
+
+    ``max_integer`` may be raised for documents that are not ours, such as a chain's, whose integers are 64 bits wide.
 
     Raises InvalidError with code ``json_oversize``, ``json_too_deep``, ``json_duplicate_key``, ``json_number``,
     ``json_surrogate`` or ``json_malformed``.
@@ -86,7 +88,7 @@ def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_
             text,
             object_pairs_hook=lambda pairs: _object(pairs, where),
             parse_constant=lambda name: _refuse_number(name, where),
-            parse_int=lambda digits: _integer(digits, where),
+            parse_int=lambda digits: _integer(digits, where, max_integer),
             parse_float=lambda digits: _float(digits, where),
         )
     except json.JSONDecodeError as error:
@@ -138,8 +140,8 @@ def _refuse_number(name: str, where: str) -> NoReturn:
     raise InvalidError("json_number", f"{where} contains {name[:40]}, which is not a number that JSON can carry exactly")
 
 
-def _integer(digits: str, where: str) -> int:
-    if len(digits) > 17 or abs(int(digits)) > MAX_SAFE_INTEGER:
+def _integer(digits: str, where: str, largest: int) -> int:
+    if len(digits) > len(str(largest)) + 1 or abs(int(digits)) > largest:
         _refuse_number(digits, where)
     return int(digits)
 

@@ -10,9 +10,14 @@ import pytest
 from pydantic import SecretStr
 
 from orca.node import LocalNode
+from orca_agent.models import PROVIDERS as TABLE
+from orca_agent.models.http import HttpClient, ServerSettings
 from orca_protocol.errors import InvalidError
 from orca_protocol.keys import public_key_of
 from orca_protocol.model import Message, ModelRequest
+from proof_store import STORES
+from proof_store.base import MemoryBlocks
+from tests.fakes.scripted_model import ScriptedModel
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca.console import settings_in
 
@@ -99,6 +104,47 @@ async def test_a_wrong_base_url_is_refused_without_quoting_it(tmp_path: Path, ur
         with pytest.raises(InvalidError, match="bad_base_url") as caught:
             _ = node.registry
     assert "sk-in-the-url" not in str(caught.value)
+
+
+class Echo(ScriptedModel):
+    """A wire format that no release speaks."""
+
+    settings_class = ServerSettings
+
+    def __init__(self, settings: ServerSettings, http: HttpClient) -> None:
+        super().__init__(name=settings.name)
+        self.settings = settings
+
+
+async def test_a_line_in_the_table_is_what_makes_a_wire_format_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLE, "openai", f"{__name__}:Echo")
+    async with LocalNode(settings_in(tmp_path, openai_base_url=URL, openai_models=("a",), openai_api_key=OWN)) as node:
+        first, last = node.registry._providers
+    assert isinstance(first, Echo)
+    assert first.settings == ServerSettings(URL, OWN, ("a",), "openai-compatible")
+    assert last.name == "local"
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic", "local"])
+async def test_a_line_that_is_gone_makes_it_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: str) -> None:
+    monkeypatch.delitem(TABLE, wire)
+    async with LocalNode(settings_in(tmp_path, hosted_openai_api_key=OPENAI, hosted_anthropic_api_key=ANTHROPIC)) as node:
+        with pytest.raises(InvalidError, match="unknown_wire_format"):
+            _ = node.registry
+
+
+async def test_the_block_store_is_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    class Kept(MemoryBlocks):
+        def __init__(self, path: Path) -> None:
+            super().__init__()
+            made.append(path)
+
+    monkeypatch.setitem(STORES, "local", Kept)
+    async with LocalNode(settings_in(tmp_path)) as node:
+        assert isinstance(node.blocks, Kept)
+        assert made == [node.settings.home / "blocks"]
 
 
 async def test_making_a_node_opens_and_writes_nothing(tmp_path: Path) -> None:
