@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=home_of_user)
     #: the node's Ed25519 key as a Solana JSON file; default ``$ORCA_HOME/id.json``
     key_file: Path | None = None
+    #: a PostgreSQL of the operator's own; without it an embedded one is started where a database is needed
+    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     #: ``none`` signs for no network; devnet keys are accepted only where it begins with ``devnet``
     network: str = "none"
 
@@ -75,6 +78,13 @@ class Settings(BaseSettings):
     def _read_names(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must look like postgresql://user:password@host/database")
+        return value
+
     @property
     def key_path(self) -> Path:
         """Where the node's key is."""
@@ -83,7 +93,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
+        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
         return tuple(secret for secret in found if secret is not None)
 
 

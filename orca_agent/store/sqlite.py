@@ -8,6 +8,7 @@ statement over a JSON array: the thread gives up the interpreter lock once a bat
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import queue
 import sqlite3
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
+from orca_agent.store.waves import waves
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
@@ -205,11 +207,15 @@ def _write(db: sqlite3.Connection, batch: Sequence[_Work | _Append]) -> _News:
     """Do the whole batch. One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
     news: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
     appends = [job for job in batch if isinstance(job, _Append)]
-    if appends:
-        rows = json.dumps([job.row for job in appends], ensure_ascii=False)
-        written = _attempt(lambda db: set(db.execute(_APPEND, (rows,)).fetchall()), db)
-        news += [(job.done, _append_result(job.row, written)) for job in appends]
+    for wave in waves(appends, key=lambda job: (job.row[0], job.row[2])):
+        rows = json.dumps([job.row for job in wave], ensure_ascii=False)
+        written = _attempt(functools.partial(_append, rows), db)
+        news += [(job.done, _append_result(job.row, written)) for job in wave]
     return news
+
+
+def _append(rows: str, db: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(db.execute(_APPEND, (rows,)).fetchall())
 
 
 def _attempt(work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> Any:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.scripted_server import ScriptedServer, scripted_server
-from tests.unit.orca.console import HOSTED_KEYS, Console
+from tests.unit.orca.console import OTHERS, Console
 
 
 @pytest.fixture(autouse=True)
 def nothing_of_the_operators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads or writes what belongs to whoever runs it."""
-    for name in [name for name in os.environ if name.startswith("ORCA_") or name in HOSTED_KEYS]:
+    for name in [name for name in os.environ if name.startswith("ORCA_") or name in OTHERS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

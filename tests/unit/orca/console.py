@@ -14,7 +14,8 @@ from orca.cli import exit_code
 from orca.settings import Settings
 
 #: what ``Settings`` reads that does not begin with ``ORCA_``
-HOSTED_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+#: variables without our prefix
+OTHERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DATABASE_URL")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ SECRET = "sk-a-secret-that-must-not-be-seen"
 VARIABLES: dict[str, tuple[str, str, Any]] = {
     "ORCA_HOME": ("/data/orca", "home", Path("/data/orca")),
     "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
+    "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
     "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
     "ORCA_MODEL_ALIASES": (" gpt-4o = local/x ,b=c,", "model_aliases", {"gpt-4o": "local/x", "b": "c"}),
     "ORCA_OPENAI_BASE_URL": ("http://127.0.0.1:11434/v1", "openai_base_url", "http://127.0.0.1:11434/v1"),
@@ -118,3 +119,11 @@ def test_settings_do_not_change_once_they_are_read() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
         settings.network = "devnet"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("wrong", ["mysql://me:hunter2hunter2@db/orca", "host=db password=hunter2hunter2", "postgresql//db"])
+def test_a_database_that_is_no_url_is_refused_and_its_password_is_not_said(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", wrong)
+    with pytest.raises(InvalidError, match="DATABASE_URL") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)

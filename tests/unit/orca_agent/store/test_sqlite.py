@@ -1,4 +1,4 @@
-"""The SQLite journal: durable, first entry wins, one holder at a time, errors that say what is wrong."""
+"""What is SQLite's own: one file, seen from outside, and what happens when it breaks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,9 @@ import pytest
 
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.sqlite import SqliteJournal
-from orca_protocol.canonical import digest_of
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.journal import Entry, Path, entry_for
-from orca_protocol.model import Answer, Attempt, Message, ModelIdentity, ModelRequest
-
-REQUEST = ModelRequest(model="m", messages=(Message(role="user", content="Tä'sk\u2028"),), max_tokens=5, temperature=0.5, seed=7)
-RUN = RunRecord(id="r1", item_id="i", spec=b"{}", started=100.0, deadline=160.0)
-AT = "2026-01-01T00:00:00.000Z"
-
-
-def entry(path: Path, text: str = "yes") -> Entry:
-    answer = Answer(content=text, finish_reason="stop", model=ModelIdentity(provider="p", model="m"))
-    attempt = Attempt(started=AT, duration_ms=3, outcome="answer")
-    return entry_for(path, "A", REQUEST, digest_of(REQUEST.document()), answer, (attempt,))
+from orca_protocol.journal import Path
+from tests.unit.orca_agent.store.samples import RUN, entry
 
 
 @pytest.fixture
@@ -35,89 +24,11 @@ async def journal(tmp_path: FilePath) -> AsyncIterator[SqliteJournal]:
     await journal.close()
 
 
-async def test_what_was_appended_is_there_for_the_next_process_in_path_order(journal: SqliteJournal, tmp_path: FilePath) -> None:
-    hold = await journal.begin(RUN)
-    wanted = [entry(Path(1, step, 0)) for step in (10, 2, 0)]
-    await asyncio.gather(*(journal.append(hold, one) for one in wanted))
-    other = SqliteJournal(tmp_path / "sub" / "journal.db")
-    assert await other.entries("r1") == tuple(reversed(wanted))
-    assert await other.latest("i") == RUN
-    assert await other.latest("another item") is None
-    await other.close()
-
-
 async def test_an_append_is_committed_before_it_returns(journal: SqliteJournal, tmp_path: FilePath) -> None:
     hold = await journal.begin(RUN)
     await journal.append(hold, entry(Path(1, 0, 0)))
     with closing(sqlite3.connect(tmp_path / "sub" / "journal.db")) as db:
         assert db.execute("SELECT count(*) FROM entries WHERE entry IS NOT NULL").fetchone() == (1,)
-
-
-async def test_an_intent_without_an_entry_is_a_lost_call_and_counts_each_time(journal: SqliteJournal) -> None:
-    hold = await journal.begin(RUN)
-    await journal.intend(hold, [Path(1, 0, 0), Path(1, 0, 1)], AT)
-    await journal.intend(hold, [Path(1, 0, 1)], AT)
-    await journal.append(hold, entry(Path(1, 0, 0)))
-    (lost,) = await journal.lost("r1")
-    assert (lost.path, lost.times, lost.asked_at) == (Path(1, 0, 1), 2, AT)
-
-
-async def test_the_first_entry_at_a_path_stays(journal: SqliteJournal) -> None:
-    hold = await journal.begin(RUN)
-    await journal.append(hold, entry(Path(1, 0, 0), "first"))
-    with pytest.raises(InvalidError):
-        await journal.append(hold, entry(Path(1, 0, 0), "second"))
-    (kept,) = await journal.entries("r1")
-    assert kept == entry(Path(1, 0, 0), "first")
-
-
-async def test_who_lost_the_run_to_another_process_is_refused_every_write(journal: SqliteJournal) -> None:
-    zombie = await journal.begin(RUN)
-    await journal.append(zombie, entry(Path(1, 0, 0)))
-    hold = await journal.take("r1")
-    writes = [
-        journal.append(zombie, entry(Path(1, 0, 1))),
-        journal.intend(zombie, [Path(1, 0, 1)], AT),
-        journal.finish(zombie, "success", 1.0),
-    ]
-    for write in writes:
-        with pytest.raises(InvalidError) as caught:
-            await write
-        assert caught.value.code == "run_taken_over"
-    await journal.append(hold, entry(Path(1, 0, 1)))
-    assert len(await journal.entries("r1")) == 2
-
-
-async def test_two_hundred_writers_at_once_are_all_told_the_truth(journal: SqliteJournal) -> None:
-    hold = await journal.begin(RUN)
-    stale = Hold("r1", hold.epoch - 1)
-    results = await asyncio.gather(
-        *(journal.append(hold if place % 2 else stale, entry(Path(1, 0, place))) for place in range(200)), return_exceptions=True
-    )
-    assert [result is None for result in results] == [bool(place % 2) for place in range(200)]
-    assert [one.path[2] for one in await journal.entries("r1")] == list(range(1, 200, 2))
-
-
-async def test_the_first_end_of_a_run_is_the_one_that_stays(journal: SqliteJournal) -> None:
-    hold = await journal.begin(RUN)
-    await journal.finish(hold, "partial", 120.0)
-    await journal.finish(hold, "success", 130.0)
-    found = await journal.latest("i")
-    assert found is not None
-    assert (found.status, found.finished) == ("partial", 120.0)
-
-
-async def test_the_run_begun_last_is_the_latest(journal: SqliteJournal) -> None:
-    for number in (1, 2):
-        await journal.begin(RunRecord(id=f"r{number}", item_id="i", spec=b"{}", started=100.0, deadline=None))
-    found = await journal.latest("i")
-    assert found is not None
-    assert found.id == "r2"
-
-
-async def test_a_run_that_was_never_begun_cannot_be_taken(journal: SqliteJournal) -> None:
-    with pytest.raises(InvalidError, match="run_unknown"):
-        await journal.take("r9")
 
 
 async def test_a_broken_database_is_said_to_be_unavailable_and_names_the_file(tmp_path: FilePath) -> None:
