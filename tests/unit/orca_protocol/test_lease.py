@@ -1,0 +1,99 @@
+"""Leases: signed by the middle server, bound to everything a payment is argued about, and payable at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from orca_protocol import dsse
+from orca_protocol.errors import InvalidError
+from orca_protocol.keys import public_key_of
+from orca_protocol.lease import AllowedModel, Lease, open_lease, refuse_impossible_checks, sign_lease
+
+SERVER = SigningKey(bytes(range(32)))
+SIGNER = public_key_of(SERVER)
+OPEN = AllowedModel(name="local/m", digest="sha256:" + "a" * 64)
+CLOSED = AllowedModel(name="gpt-4o")
+
+
+def lease(**fields: Any) -> Lease:
+    key = public_key_of(SigningKey(bytes(32)))
+    known: dict[str, Any] = {
+        "lease_id": "l1",
+        "work_item": "w1",
+        "spec_sha256": "0" * 64,
+        "requester": key,
+        "price": "1500000",
+        "worker": key,
+        "payout": key,
+        "fencing_token": "1",
+        "issued": "2026-01-01T00:00:00.000Z",
+        "expires": "2026-01-01T00:10:00.000Z",
+        "network": "devnet-1",
+        "task_id": "T",
+        "engine_revision": 1,
+        "models": (OPEN,),
+        "required_checks": ("integrity", "authenticity", "eligibility", "replay", "inference"),
+        "pays_partial": False,
+    }
+    return Lease(**{**known, **fields})
+
+
+def test_a_lease_opens_for_the_server_that_signed_it_and_no_other() -> None:
+    data = sign_lease(lease(), SERVER)
+    assert open_lease(data, SIGNER) == lease()
+    with pytest.raises(InvalidError, match="signer"):
+        open_lease(data, public_key_of(SigningKey(bytes(range(1, 33)))))
+
+
+def test_any_changed_byte_of_a_lease_is_refused() -> None:
+    data = sign_lease(lease(), SERVER)
+    for place in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        with pytest.raises(InvalidError):
+            open_lease(bytes(changed), SIGNER)
+
+
+def test_a_statement_is_no_lease() -> None:
+    with pytest.raises(InvalidError, match="payload_type"):
+        open_lease(dsse.sign(b"{}", SERVER), SIGNER)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"price": "-1"},
+        {"price": "1.5"},
+        {"price": "01"},
+        {"models": ()},
+        {"required_checks": ()},
+        {"required_checks": ("luck",)},
+        {"worker": "0OIl"},
+    ],
+)
+def test_what_could_not_be_paid_or_checked_is_no_lease(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        lease(**fields)
+
+
+@pytest.mark.parametrize(
+    ("models", "required"),
+    [
+        ((CLOSED,), ("integrity", "inference")),
+        ((OPEN, CLOSED), ("inference",)),
+        ((OPEN,), ("outcome",)),
+        ((OPEN,), ("re-execution",)),
+        ((OPEN,), ("replay", "replay")),
+    ],
+)
+def test_checks_that_no_proof_could_meet_are_refused(models: tuple[AllowedModel, ...], required: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidError, match="checks_impossible"):
+        refuse_impossible_checks(models, required)
+
+
+def test_checks_that_a_proof_can_meet_are_taken() -> None:
+    refuse_impossible_checks((OPEN,), ("integrity", "replay", "inference"))
+    refuse_impossible_checks((CLOSED,), ("integrity", "replay"))
