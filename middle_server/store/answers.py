@@ -36,7 +36,7 @@ UPDATE middle.answers SET status = %(status)s, content_type = %(content_type)s, 
 
 # How many names of one asker are kept now, counted no further than needed.
 _COUNT = """
-SELECT count(*) FROM (SELECT FROM middle.answers WHERE scope = %(scope)s AND expires > %(now)s LIMIT %(limit)s) AS some
+SELECT count(*) FROM (SELECT FROM middle.answers WHERE scope = %(scope)s AND expires > %(now)s LIMIT %(limit)s) AS found
 """
 
 # Forgets some of what could not come again.

@@ -45,7 +45,7 @@ _COUNT = """
 SELECT count(*) FROM (
     SELECT FROM middle.work_items
      WHERE requester = %(requester)s AND status IN ('queued', 'leased', 'reported', 'in_review') LIMIT %(limit)s
-) AS some
+) AS found
 """
 
 # Moves a locked item.
