@@ -51,13 +51,14 @@ def create_app(settings: MiddleSettings, chain: Chain, *, clock: Callable[[], fl
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await services.database.open()
-        sweeping = asyncio.create_task(_sweep_for_ever(services))
+        stopping = asyncio.Event()
+        sweeping = asyncio.create_task(_sweep_until(stopping, services))
         try:
             yield
         finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            # It is let finish: a statement that is broken off could end as another error than the cancellation.
+            stopping.set()
+            await sweeping
             await services.database.close()
 
     app = FastAPI(title="Orca middle server", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -79,13 +80,14 @@ async def sweep(services: Services) -> None:
         await forget(connection, now)
 
 
-async def _sweep_for_ever(services: Services) -> None:
-    while True:
+async def _sweep_until(stopping: asyncio.Event, services: Services) -> None:
+    while not stopping.is_set():
         try:
             await sweep(services)
         except UnavailableError as error:
             _log.warning("nothing was swept: %s", error)
-        await asyncio.sleep(services.settings.sweep_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), services.settings.sweep_seconds)
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
