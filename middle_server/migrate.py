@@ -8,6 +8,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from orca_protocol.errors import UnavailableError
@@ -31,9 +32,9 @@ def migrate(database_url: str, revision: str = "head") -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
-    except psycopg.OperationalError as error:
-        raise UnavailableError("database_unavailable", f"the database could not be reached: {_one_line(error)}") from error
+    except OperationalError as error:
+        raise UnavailableError("database_unavailable", f"the database could not be used: {_one_line(error.orig)}") from error
 
 
-def _one_line(error: psycopg.Error) -> str:
+def _one_line(error: BaseException | None) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -88,7 +88,7 @@ def chain_server(chain: FakeChain) -> Iterator[str]:
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            documents = {
+            documents: dict[str, Callable[[], object]] = {
                 "/stake": lambda: asdict(chain.stakes.get(query["key"], NOTHING)),
                 "/round": lambda: {"round": chain.round},
                 "/distribution": lambda: {"paid_out": chain.paid_out.get(int(query["round"]))},

@@ -34,7 +34,19 @@ def postgres() -> Iterator[str]:
     os.chown(folder, account.pw_uid, account.pw_gid)
     data = folder / "data"
     try:
-        make = [programs / "initdb", "-D", data, "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        make: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "test",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         done = subprocess.run(make, cwd=folder, capture_output=True, text=True, check=False, **switch)
         if done.returncode != 0:
             pytest.skip(f"initdb does not run here: {done.stderr.strip()[-300:]}")

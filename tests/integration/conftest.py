@@ -1,4 +1,4 @@
-"""One PostgreSQL for the session, one fresh database for each test."""
+"""One PostgreSQL for the session; each test begins with empty tables."""
 
 from __future__ import annotations
 
@@ -20,28 +20,33 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated(postgres_url: str) -> str:
-    """The name of a database at the newest schema, which others are copied from."""
+    """The name of a database at the newest schema."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE migrated")
     migrate(postgres_url.replace("/postgres?", "/migrated?"))
     return "migrated"
 
 
-def fresh(postgres_url: str, template: str) -> Iterator[str]:
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
-        yield postgres_url.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
 @pytest.fixture
-def database_url(postgres_url: str, migrated: str) -> Iterator[str]:
-    """A database at the newest schema, of this test's own."""
-    yield from fresh(postgres_url, migrated)
+def database_url(postgres_url: str, migrated: str) -> str:
+    """The database at the newest schema, with nothing in it."""
+    url = postgres_url.replace("/postgres?", f"/{migrated}?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        # A server that a test killed may have left a statement behind.
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'middle' AND tablename <> 'schema_version'"
+        tables = ", ".join(f"middle.{row[0]}" for row in connection.execute(named).fetchall())
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    return url
 
 
 @pytest.fixture
 def empty_url(postgres_url: str) -> Iterator[str]:
     """An empty database of this test's own."""
-    yield from fresh(postgres_url, "template0")
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        yield postgres_url.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

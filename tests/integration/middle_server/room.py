@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message
 from middle_server.app import create_app
 from middle_server.rules.moments import moment
 from middle_server.settings import MiddleSettings
-from middle_server.store.database import Database
 from middle_server.store.keys import issue_key
 from orca_protocol.envelope import seal
 from orca_protocol.keys import public_key_of
@@ -196,13 +195,8 @@ async def room(
 
 async def issue(database_url: str, requester: str = REQUESTER) -> str:
     """Make an API key as an operator would."""
-    database = Database(database_url, pool_size=1, seconds=10)
-    await database.open()
-    try:
-        async with database.transaction() as connection:
-            return await issue_key(connection, requester, "test", moment(NOW))
-    finally:
-        await database.close()
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        return await issue_key(connection, requester, "test", moment(NOW))
 
 
 def verdict(

@@ -1,5 +1,6 @@
 """A middle server in a process of its own, for tests that kill it: ``python -m tests.integration.middle_server.serving``.
 
+The database is migrated already.
 ``--hold PATH`` keeps the answers of that path back, after the work is done and committed: the moment between claim and answer.
 """
 
@@ -15,7 +16,6 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from middle_server.app import create_app
-from middle_server.migrate import migrate
 from tests.fakes.chain import HttpChain
 from tests.integration.middle_server.room import settings
 
@@ -43,7 +43,6 @@ async def main() -> None:
     parser.add_argument("--hold", default="")
     given = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    migrate(given.database)
     app = hold(create_app(settings(given.database), HttpChain(given.chain)), given.hold)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve())

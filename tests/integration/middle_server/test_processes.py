@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,18 +55,39 @@ def fetch_body(key: SigningKey, claim: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(database_url: str, chain_url: str, *extra: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.integration.middle_server.serving", "--database", database_url, "--chain", chain_url]
-    popen = subprocess.Popen([*command, *extra], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert popen.stdout is not None
+def processes(count: int, database_url: str, chain_url: str, *extra: str) -> Iterator[list[Process]]:
+    """Start servers side by side: importing is what takes their time."""
+    what = ["-m", "tests.integration.middle_server.serving", "--database", database_url, "--chain", chain_url, *extra]
+    started = [_start(*what) for _ in range(count)]
     try:
-        line = popen.stdout.readline()
-        assert line, "the server did not start"
-        yield Process(popen, f"http://127.0.0.1:{json.loads(line)['port']}", popen.stdout)
+        yield [_ready(popen) for popen in started]
     finally:
-        popen.kill()
-        popen.wait()
-        popen.stdout.close()
+        for popen in started:
+            popen.kill()
+            popen.wait()
+            if popen.stdout is not None:
+                popen.stdout.close()
+
+
+def _start(*what: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *what]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+async def _health(client: httpx.AsyncClient, popen: subprocess.Popen[str]) -> httpx.Response:
+    while True:
+        assert popen.poll() is None, "the server ended"
+        try:
+            return await client.get("/health")
+        except httpx.ConnectError:
+            await asyncio.sleep(0.1)
+
+
+def _ready(popen: subprocess.Popen[str]) -> Process:
+    assert popen.stdout is not None
+    line = popen.stdout.readline()
+    assert line, "the server did not start"
+    return Process(popen, f"http://127.0.0.1:{json.loads(line)['port']}", popen.stdout)
 
 
 @pytest.fixture
@@ -94,7 +116,7 @@ async def test_a_server_killed_between_claim_and_answer_neither_loses_the_item_n
 ) -> None:
     item = await middle.item()
     body = fetch_body(A, "claim-of-node-a--")
-    with process(database_url, chain_url, "--hold", FETCH) as doomed:
+    with processes(1, database_url, chain_url, "--hold", FETCH) as (doomed,):
         asking = asyncio.ensure_future(doomed.post("fetch-todo", body))
         assert (await asyncio.to_thread(doomed.out.readline)).strip() == "holding"
         doomed.kill()
@@ -103,7 +125,7 @@ async def test_a_server_killed_between_claim_and_answer_neither_loses_the_item_n
     leased = middle.sql("SELECT id, document FROM middle.leases")
     assert len(leased) == 1, "the claim was committed before the answer"
 
-    with process(database_url, chain_url) as server:
+    with processes(1, database_url, chain_url) as (server,):
         replayed = await server.post("fetch-todo", body)
         claimed = await server.fetch(A, "claim-of-node-a--")
         other = await server.fetch(B, "claim-of-node-b--")
@@ -116,7 +138,7 @@ async def test_a_server_killed_between_claim_and_answer_neither_loses_the_item_n
 
 async def test_a_server_killed_within_a_claim_leaves_the_item_in_the_queue(middle: Room, database_url: str, chain_url: str) -> None:
     item = await middle.item()
-    with psycopg.connect(database_url) as other, process(database_url, chain_url) as doomed:
+    with psycopg.connect(database_url) as other, processes(1, database_url, chain_url) as (doomed,):
         other.execute("LOCK TABLE middle.leases IN SHARE MODE")  # the claim has to wait here, its item taken, nothing committed
         asking = asyncio.ensure_future(doomed.fetch(A, "claim-of-node-a--"))
         await _wait_for(
@@ -130,7 +152,7 @@ async def test_a_server_killed_within_a_claim_leaves_the_item_in_the_queue(middl
         middle, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%WITH oldest%%'", 0
     )
     assert await middle.status(item) == "queued"
-    with process(database_url, chain_url) as server:
+    with processes(1, database_url, chain_url) as (server,):
         claimed = await server.fetch(B, "claim-of-node-b--")
     assert (claimed.json()["data"]["id"], claimed.json()["data"]["fencingToken"]) == (item, "1")
 
@@ -145,39 +167,49 @@ async def _wait_for(middle: Room, statement: str, count: int) -> None:
 
 async def test_two_processes_never_lease_an_item_twice(middle: Room, database_url: str, chain_url: str) -> None:
     items = {await middle.item() for _ in range(6)}
-    with process(database_url, chain_url) as one, process(database_url, chain_url) as two:
-        asked = [server.fetch(node_key(number), secrets.token_hex(8)) for number in range(1, 10) for server in (one, two)]
+    body = fetch_body(A, "claim-of-node-a--")
+    with processes(2, database_url, chain_url) as (one, two):
+        replayed = await asyncio.gather(*(server.post("fetch-todo", body) for server in (one, two, one, two)))
+        asked = [server.fetch(node_key(number), secrets.token_hex(8)) for number in range(2, 10) for server in (one, two)]
         answers = await asyncio.gather(*asked)
-    leased = [answer.json()["data"] for answer in answers if answer.status_code == 200]
-    assert sorted(data["id"] for data in leased) == sorted(items), "each item once, and all of them"
+    assert {answer.status_code for answer in replayed} == {200}
+    assert len({answer.content for answer in replayed}) == 1, "the same bytes get the same answer from every process"
+    leased = [answer.json()["data"]["id"] for answer in [replayed[0], *answers] if answer.status_code == 200]
+    assert sorted(leased) == sorted(items), "each item once, and all of them"
     holders = middle.sql("SELECT worker, count(*) FROM middle.leases GROUP BY worker")
     assert all(count == 1 for _, count in holders), "two nodes on one key have one lease between them"
     refused = {answer.json()["code"] for answer in answers if answer.status_code != 200}
     assert refused <= {"lease_held", "nothing_available"}
 
 
-async def test_a_request_replayed_to_another_process_gets_the_same_answer(middle: Room, database_url: str, chain_url: str) -> None:
-    await middle.item()
-    body = fetch_body(A, "claim-of-node-a--")
-    with process(database_url, chain_url) as one, process(database_url, chain_url) as two:
-        answers = await asyncio.gather(*(server.post("fetch-todo", body) for server in (one, two, one, two)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.content for answer in answers}) == 1
+ENTRY = """
+import sys
+from middle_server.serve import serve
+from tests.fakes.chain import HttpChain
+from tests.integration.middle_server.room import settings
+serve(settings(sys.argv[1]), HttpChain(sys.argv[2]), port=int(sys.argv[3]))
+"""
 
 
-async def test_a_chain_that_is_down_is_503_over_real_http_too(
-    middle: Room, database_url: str, chain: FakeChain, chain_url: str
-) -> None:
-    await middle.item()
-    chain.is_down = True
-    with process(database_url, chain_url) as server:
+async def test_the_entry_migrates_an_empty_database_serves_and_stops(empty_url: str, chain: FakeChain, chain_url: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    popen = _start("-c", ENTRY, empty_url, chain_url, str(port))
+    assert popen.stdout is not None
+    server = Process(popen, f"http://127.0.0.1:{port}", popen.stdout)
+    try:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            assert (await _health(client, popen)).json()["status"] == "ready"
+        chain.is_down = True
         answer = await server.fetch(A, "claim-of-node-a--")
         assert (answer.status_code, answer.json()["code"]) == (503, "chain_unavailable")
         chain.is_down = False
-        assert (await server.fetch(A, "claim-of-node-a--")).status_code == 200
-
-
-async def test_a_stopped_server_stops(database_url: str, chain_url: str) -> None:
-    with process(database_url, chain_url) as server:
-        server.popen.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(server.popen.wait, 30) in {0, -signal.SIGTERM}
+        answer = await server.fetch(A, "claim-of-node-a--")
+        assert (answer.status_code, answer.json()["code"]) == (409, "nothing_available")
+        popen.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(popen.wait, 60) in {0, -signal.SIGTERM}
+    finally:
+        popen.kill()
+        popen.wait()
+        server.out.close()

@@ -106,7 +106,7 @@ def test_koii_1_6_amount_activity_and_migration_count(stake: Stake, at_least: in
         check_stake(stake, at_least=at_least)
     except InvalidError as error:
         assert not may
-        assert error.code in {"task_migrated", "task_inactive", "not_staked", "stake_too_low"}  # noqa: PT017
+        assert error.code in {"task_migrated", "task_inactive", "not_staked", "stake_too_low"}
     else:
         assert may
 
