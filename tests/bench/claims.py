@@ -98,7 +98,17 @@ def _pgbench(middle: Room, url: str) -> float:
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(" ".join(_BARE.split()) + "\n")
         script.flush()
-        command: list[str | Path] = [programs() / "pgbench", "-n", "-c", str(CLIENTS), "-t", str(CLAIMS), "-f", Path(script.name), url]
+        command: list[str | Path] = [
+            programs() / "pgbench",
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-t",
+            str(CLAIMS),
+            "-f",
+            Path(script.name),
+            url,
+        ]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"tps = ([0-9.]+)", said)
     if found is None:
