@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest
@@ -18,3 +19,27 @@ class Redecoder(Protocol):
 
     async def decode(self, request: ModelRequest, model: str) -> Answer:
         """Answer ``request`` with ``model``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the chain says of one key in one round of a task. A fault is a sentence; None means there is none."""
+
+    #: not staked, too little, task inactive, migrated
+    stake_fault: str | None
+    #: not among the round's submitters, or submitted outside of the window
+    submission_fault: str | None
+
+
+class ChainView(Protocol):
+    """What the auditor's node reads from the chain. Raises UnavailableError where it cannot: never a guess."""
+
+    async def standing(self, key: str, task_id: str, round_number: int) -> Standing:
+        """Return how ``key`` stands in that round."""
+
+
+class LeaseView(Protocol):
+    """What the auditor's node asks the middle server. Raises UnavailableError where it does not answer."""
+
+    async def current_token(self, work_item: str) -> str:
+        """Return the fencing token of the lease that counts for ``work_item``."""

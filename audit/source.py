@@ -6,10 +6,10 @@ A folder's CID is computed from its bytes, so it can never fail to match; a CID 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from orca_protocol.errors import UnavailableError
+from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import LINE_MAX_BYTES
 from proof_store.base import BlockStore, MemoryBlocks
 from proof_store.builder import root_of
@@ -32,6 +32,11 @@ class PackageLimits:
     line_bytes: int = LINE_MAX_BYTES
     #: wall time of fetching and parsing
     seconds: float = 60.0
+
+    @property
+    def are_below_the_protocols(self) -> bool:
+        """Whether an operator set any of them lower than what every auditor reads by default."""
+        return any(getattr(self, field.name) < field.default for field in fields(self))
 
     @property
     def of_tree(self) -> ReadLimits:
@@ -65,8 +70,22 @@ Source = Callable[[], Received]
 
 
 def from_blocks(cid: Cid, blocks: BlockStore, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
-    """Read the package ``cid`` from ``blocks``."""
-    return lambda: Received(cid, read_directory(cid, blocks, limits.of_tree))
+    """Read the package ``cid`` from ``blocks``.
+
+    A worker committed to the CID and to nothing else: bytes that do not hash to it are not the worker's, and say nothing of it.
+    """
+
+    def receive() -> Received:
+        try:
+            return Received(cid, read_directory(cid, blocks, limits.of_tree))
+        except InvalidError as error:
+            if error.code == "block_corrupt":
+                raise UnavailableError(
+                    "data_unavailable", f"the store gave other bytes than those named: {error.detail}"
+                ) from error
+            raise
+
+    return receive
 
 
 def from_folder(folder: Path, limits: PackageLimits = DEFAULT_LIMITS) -> Source:

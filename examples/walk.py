@@ -39,10 +39,10 @@ def main() -> None:
     orca("run", spec, "--follow", "--out", out, step="run", expect=0)
 
     say("3", "verify the proof as a peer would: by its CID, from the blocks, with the signer's public key alone")
-    facts = orca_json("verify", out, "--level", "replay")
-    cid = facts["checks"][0]["detail"].rpartition(" ")[2]
+    cid = orca_json("verify", out, "--level", "replay")["cid"]
     signer = orca_json("key", "show")["public_key"]
-    orca("verify", cid, "--signer", signer, step="verify", expect=0)
+    said = orca("verify", cid, "--signer", signer, step="verify", expect=0)
+    require_inference(said, out)
 
     say("4", "flip one byte of an answer and verify again")
     with tempfile.TemporaryDirectory() as folder:
@@ -88,12 +88,26 @@ def flip_a_byte(path: Path) -> None:
     print(f"  byte {place} of {path.name} changed")
 
 
-def orca(*arguments: object, step: str, expect: int) -> None:
-    """Run one command in the open and require its exit code."""
+def require_inference(said: list[str], package: Path) -> None:
+    """Require what check 6 must say: open weights decoded again and equal, hosted models never more than ``closed_model``."""
+    answers = [json.loads(line).get("answer") for line in (package / "journal.jsonl").read_text().splitlines()]
+    is_open = all("digest" in answer["model"] for answer in answers if answer is not None)
+    wanted = ["inference", "valid"] if is_open else ["inference", "not_measured", "closed_model:"]
+    if not any(line.split()[: len(wanted)] == wanted for line in said):
+        fail("verify", f"check 6 should have said {' '.join(wanted)}")
+
+
+def orca(*arguments: object, step: str, expect: int) -> list[str]:
+    """Run one command in the open, require its exit code and return the lines it printed on stdout."""
     print(f"$ orca {' '.join(map(str, arguments))}", flush=True)
-    code = subprocess.run([*ORCA, *map(str, arguments)], check=False).returncode
-    if code != expect:
-        fail(step, f"`orca {arguments[0]}` ended with exit code {code} instead of {expect}; its message stands above")
+    said = []
+    with subprocess.Popen([*ORCA, *map(str, arguments)], stdout=subprocess.PIPE, text=True) as command:
+        for line in command.stdout or ():
+            print(line, end="", flush=True)
+            said.append(line)
+    if command.returncode != expect:
+        fail(step, f"`orca {arguments[0]}` ended with exit code {command.returncode} instead of {expect}; its message stands above")
+    return said
 
 
 def orca_json(*arguments: object, codes: tuple[int, ...] = (0, 2)) -> Any:

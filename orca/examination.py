@@ -107,14 +107,19 @@ def _blocks(node: LocalNode) -> Finding:
 
 
 async def _models(node: LocalNode) -> AsyncIterator[Finding]:
-    for label, trouble in (await node.registry.status()).items():
+    try:
+        registry = node.registry
+    except OrcaError as error:
+        yield Finding("models", "broken", error.detail, "correct ORCA_MODEL_ALIASES or the base URL it names")
+        return
+    for label, trouble in (await registry.status()).items():
         if trouble is None:
             yield Finding(f"models: {label}", "ok", "lists its models (orca models)")
         else:
             yield Finding(f"models: {label}", "absent", trouble, _REMEDY.get(label, "check its URL and key, and that it is up"))
     for name, target in node.settings.model_aliases.items():
         try:
-            found = await node.registry.resolve(name)
+            found = await registry.resolve(name)
         except OrcaError as error:
             yield Finding(
                 f"alias {name}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from nacl.signing import SigningKey
@@ -19,7 +20,9 @@ def load_key(path: Path, *, network: str) -> SigningKey:
     """Read the key. Raises InvalidError ``key_missing``, ``key_exposed``, ``key_malformed`` or ``devnet_key``."""
     try:
         mode = path.stat().st_mode
-        data = path.read_bytes() if stat.S_ISREG(mode) else b""
+        if not stat.S_ISREG(mode):
+            raise InvalidError("key_malformed", f"{path} is not a file; move it away")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise InvalidError("key_missing", f"there is no key at {path}; make one with: orca key new") from error
     except OSError as error:
@@ -35,24 +38,35 @@ def save_key(key: SigningKey, path: Path) -> None:
     """Write the key, mode 0600. Raises InvalidError ``key_exists``: a key is never overwritten."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise InvalidError("key_exists", f"{path} exists; a key is never overwritten: move it away first") from error
+        # whole or not at all: written aside, then given its name, which fails if the name is taken
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".key-") as file:
+            file.write(secret_to_json(key))
+            file.flush()
+            os.fsync(file.fileno())
+            _name(Path(file.name), path)
     except OSError as error:
         raise UnavailableError("key_unwritable", f"{path}: {error.strerror}") from error
-    with os.fdopen(handle, "w") as file:
-        file.write(secret_to_json(key))
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def _name(file: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(file)
+    except FileExistsError as error:
+        raise InvalidError("key_exists", f"{path} exists; a key is never overwritten: move it away first") from error
 
 
 def load_or_make_key(path: Path, *, network: str) -> tuple[SigningKey, bool]:
-    """Return the key at ``path`` and whether it was made just now."""
-    if path.exists():
-        return load_key(path, network=network), False
-    key = SigningKey.generate()
-    save_key(key, path)
-    return key, True
+    """Return the key at ``path`` and whether it was made just now; of two processes at once, both get the same."""
+    if not path.exists():
+        key = SigningKey.generate()
+        try:
+            save_key(key, path)
+        except InvalidError as error:
+            if error.code != "key_exists":
+                raise
+        else:
+            return key, True
+    return load_key(path, network=network), False
 
 
 def refuse_devnet_key(key: SigningKey, *, network: str) -> None:

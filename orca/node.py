@@ -6,22 +6,26 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from orca.key_file import load_key, load_or_make_key
 from orca.settings import Settings
-from orca_agent.models.local import LocalProvider
+from orca_agent.models import Given, hosted, provider_class
 from orca_agent.models.redecode import LocalRedecoder
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.sqlite import SqliteJournal
 from orca_protocol.keys import public_key_of
-from proof_store.blocks import DirectoryBlocks
+from proof_store import STORES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nacl.signing import SigningKey
 
     from orca_agent.models.base import Provider
+    from orca_agent.models.local import LocalProvider
+    from proof_store.base import BlockStore
 
 
 class LocalNode:
@@ -46,14 +50,15 @@ class LocalNode:
         return journal
 
     @cached_property
-    def blocks(self) -> DirectoryBlocks:
+    def blocks(self) -> BlockStore:
         """The proofs of this machine."""
-        return DirectoryBlocks(self.settings.home / "blocks")
+        make = cast("Callable[[Path], BlockStore]", STORES["local"])  # the port does not say how a store is made
+        return make(self.settings.home / "blocks")
 
     @cached_property
     def local(self) -> LocalProvider:
         """The embedded models."""
-        provider = LocalProvider()
+        provider: LocalProvider = provider_class("local")()
         self._closing.push_async_callback(provider.close)
         return provider
 
@@ -78,25 +83,30 @@ class LocalNode:
         return public_key_of(load_key(path, network=self.settings.network)) if path.exists() else None
 
     def _hosted(self) -> list[Provider]:
-        settings = self.settings
-        keys = (settings.openai_base_url, settings.hosted_openai_api_key, settings.hosted_anthropic_api_key)
-        if not any(keys):
+        servers = self._servers()
+        if not servers:
             return []
-        from orca_agent.models.anthropic import AnthropicProvider, AnthropicSettings
         from orca_agent.models.http import HttpClient
-        from orca_agent.models.openai import OpenAIProvider, OpenAISettings
 
         http = HttpClient()
         self._closing.push_async_callback(http.close)
-        found: list[Provider] = []
+        return [hosted(wire, http, **given) for wire, given in servers]
+
+    def _servers(self) -> list[tuple[str, Given]]:
+        """Return the wire format of each server that is configured, and what is said of it."""
+        settings = self.settings
+        servers: list[tuple[str, Given]] = []
         if settings.openai_base_url:
-            own = OpenAISettings(
-                settings.openai_base_url, settings.openai_api_key, settings.openai_models, name="openai-compatible"
-            )
-            found.append(OpenAIProvider(own, http))
+            own: Given = {
+                "base_url": settings.openai_base_url,
+                "api_key": settings.openai_api_key,
+                "models": settings.openai_models,
+                "name": "openai-compatible",
+            }
+            servers.append(("openai", own))
         if settings.hosted_openai_api_key:
-            found.append(OpenAIProvider(OpenAISettings(api_key=settings.hosted_openai_api_key), http))
+            servers.append(("openai", {"api_key": settings.hosted_openai_api_key}))
         if settings.hosted_anthropic_api_key:
-            hosted = AnthropicSettings(settings.hosted_anthropic_api_key, settings.anthropic_base_url)
-            found.append(AnthropicProvider(hosted, http))
-        return found
+            anthropic: Given = {"api_key": settings.hosted_anthropic_api_key, "base_url": settings.anthropic_base_url}
+            servers.append(("anthropic", anthropic))
+        return servers

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from audit.source import DEFAULT_LIMITS, PackageLimits
 from orca_agent.models.retry import stamp
 from orca_engine.program import calls_at_most, output_tokens_at_most
+from orca_protocol.errors import InvalidError
 from orca_protocol.statement import Ceilings
 from proof_store.builder import build_directory
 from submission.package import RunFacts, build_package
@@ -20,9 +23,25 @@ if TYPE_CHECKING:
 
 
 def prove(finished: Finished, key: SigningKey, blocks: BlockStore, *, network: str) -> tuple[Cid, dict[str, bytes]]:
-    """Return the proof's CID and files, having put its blocks into ``blocks``."""
+    """Return the proof's CID and files, having put its blocks into ``blocks``.
+
+    Raises InvalidError ``proof_too_large`` rather than sign what auditors refuse to read.
+    """
     files = build_package(finished.run.spec, finished.entries, finished.output, facts_of(finished, network=network), key)
+    refuse_oversize(files)
     return build_directory(files, blocks).cid, files
+
+
+def refuse_oversize(files: Mapping[str, bytes], limits: PackageLimits = DEFAULT_LIMITS) -> None:
+    """Raise InvalidError ``proof_too_large`` for a package beyond what every auditor reads."""
+    total = sum(map(len, files.values()))
+    longest = max(map(len, files["journal.jsonl"].split(b"\n")))
+    if total > limits.total_bytes or longest > limits.line_bytes:
+        raise InvalidError(
+            "proof_too_large",
+            f"the proof would have {total} bytes and a journal line of {longest}; auditors read at most {limits.total_bytes} and "
+            f"{limits.line_bytes}: in a chain every agent's request repeats what was said before, so use fewer or shorter turns",
+        )
 
 
 def facts_of(finished: Finished, *, network: str) -> RunFacts:

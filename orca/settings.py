@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -15,15 +16,25 @@ from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
 
 
+def home_of_user() -> Path:
+    """Return ``~/.orca``. Raises InvalidError ``no_home``."""
+    try:
+        return Path.home() / ".orca"
+    except RuntimeError as error:
+        raise InvalidError("no_home", "this user has no home directory; say where to keep data: ORCA_HOME=/some/folder") from error
+
+
 class Settings(BaseSettings):
     """What an operator can set. Each field's variable is ``ORCA_`` and its name, or the alias given."""
 
-    model_config = SettingsConfigDict(env_prefix="ORCA_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="ORCA_", env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     #: keys, journal and blocks
-    home: Path = Field(default_factory=lambda: Path.home() / ".orca")
+    home: Path = Field(default_factory=home_of_user)
     #: the node's Ed25519 key as a Solana JSON file; default ``$ORCA_HOME/id.json``
     key_file: Path | None = None
+    #: a PostgreSQL of the operator's own; without it an embedded one is started where a database is needed
+    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     #: ``none`` signs for no network; devnet keys are accepted only where it begins with ``devnet``
     network: str = "none"
 
@@ -57,12 +68,22 @@ class Settings(BaseSettings):
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if any(not name.strip() or not target.strip() for name, _, target in pairs):
             raise ValueError("must look like name=target,name=target")
+        names = [name.strip() for name, _, _ in pairs]
+        if len(set(names)) != len(names):
+            raise ValueError("names one model twice; which rule is meant?")
         return {name.strip(): target.strip() for name, _, target in pairs}
 
     @field_validator("openai_models", mode="before")
     @classmethod
     def _read_names(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must look like postgresql://user:password@host/database")
+        return value
 
     @property
     def key_path(self) -> Path:
@@ -72,7 +93,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
+        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
         return tuple(secret for secret in found if secret is not None)
 
 
@@ -81,4 +102,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidError("settings", f"in the environment (ORCA_…): {describe(error)}") from error
+        raise InvalidError("settings", f"in the environment: {describe(error, most=100, named=_variable)}") from error
+
+
+def _variable(field: str) -> str:
+    """Return the variable behind a field's location: validation names aliased fields by their variable already."""
+    return field if field.isupper() else f"ORCA_{field.upper()}"

@@ -18,6 +18,9 @@ from orca_protocol.model import Answer, Failure
 from orca_protocol.output import Output, OutputMessage, UsageSum
 from orca_protocol.spec import DEFAULT_SWARM_TYPE, SwarmSpec
 
+#: system messages of all agents together, in characters: an auditor holds them all at once
+PROMPTS_MAX = 16 * 1024 * 1024
+
 
 def calls_at_most(spec: SwarmSpec) -> int:
     """Return the upper bound on model calls of a run of ``spec``, known before the first one."""
@@ -30,6 +33,11 @@ def output_tokens_at_most(spec: SwarmSpec) -> int:
     per_pass = sum(agent.max_loops * agent.max_tokens for agent in spec.agents)
     written = sum(agent.max_tokens for agent in spec.agents if agent.auto_generate_prompt)
     return written + spec.max_loops * per_pass
+
+
+def prompt_characters(spec: SwarmSpec) -> int:
+    """Return how many characters the agents' system messages have together: each agent gets its own copy of the rules."""
+    return sum(len(agent.system_prompt or "") + len(spec.rules or "") + len(agent.role) for agent in spec.agents)
 
 
 def admit(spec: SwarmSpec) -> None:
@@ -46,6 +54,11 @@ def admit(spec: SwarmSpec) -> None:
         raise InvalidError("img_unsupported", "img: this version sends no images to models; leave the field out")
     if spec.schedule is not None:
         raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
+    if prompt_characters(spec) > PROMPTS_MAX:
+        raise InvalidError(
+            "prompts_too_long",
+            f"rules: with all prompts they make {prompt_characters(spec)} characters; at most {PROMPTS_MAX} are allowed",
+        )
     if calls_at_most(spec) > ENTRIES_MAX:
         raise InvalidError(
             "too_many_calls",
@@ -84,7 +97,7 @@ def usage_of(entries: Iterable[Entry]) -> UsageSum:
     asked = [entry for entry in entries if entry.stop is None]
     usages = [entry.answer.usage for entry in asked if entry.answer is not None]
     reported = [usage for usage in usages if usage is not None]
-    return UsageSum(
+    return UsageSum(  # cannot overflow: one usage and the number of entries are both bounded
         calls=len(asked),
         input_tokens=sum(usage.input_tokens for usage in reported),
         output_tokens=sum(usage.output_tokens for usage in reported),

@@ -6,7 +6,7 @@ be used: then item, journal and output belong together under this engine. It doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orca_engine.item import Item
 from orca_engine.machine import Call, Machine
@@ -17,9 +17,10 @@ from orca_protocol.journal import Entry, Path
 from orca_protocol.output import Output
 
 
-def replay(item: Item, entries: Sequence[Entry]) -> Output:
+def replay(item: Item, entries: Sequence[Entry], on_call: Callable[[], None] = lambda: None) -> Output:
     """Return the output that this engine reaches for ``item`` from ``entries``.
 
+    ``on_call`` is called before each call is looked up: a caller with a deadline raises there.
     Raises InvalidError ``journal_order``, ``entry_missing``, ``entry_unasked``, ``request_differs``, or one of ``admit``.
     """
     by_path = _in_order(entries)
@@ -27,6 +28,7 @@ def replay(item: Item, entries: Sequence[Entry]) -> Output:
     try:
         due = machine.start()
         while due:
+            on_call()
             call = due.pop()
             entry = by_path.pop(call.path, None)
             if entry is None:

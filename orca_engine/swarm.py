@@ -48,13 +48,13 @@ class Swarm:
 
     def opening(self) -> Transcript:
         """Return the transcript before anybody spoke."""
-        return Transcript(self._item.spec.task)
+        return Transcript.of(self._item.spec.task)
 
     async def visit(self, agent: AgentSpec, transcript: Transcript, *, loop: int, step: int, place: int = 0) -> Turn:
         """Let ``agent`` speak once, having read ``transcript``; ``place`` is its place within a parallel step."""
         prompt = self._prompts[agent.agent_name]
         if isinstance(prompt, Failure | Stop):
-            return Turn(agent.agent_name, (loop, step), prompt)
+            return Turn(agent.agent_name, prompt)
         system = system_message(agent, prompt if isinstance(prompt, str | None) else prompt.content, self._item.spec.rules)
         own: list[str] = []
         while True:
@@ -62,7 +62,7 @@ class Swarm:
             messages = messages_for(agent.agent_name, system, transcript, own)
             outcome = await ask(Call(path, agent.agent_name, request_for(self._item, agent, path, messages)))
             if not isinstance(outcome, Answer) or len(own) + 1 == agent.max_loops:
-                return Turn(agent.agent_name, (loop, step), outcome)
+                return Turn(agent.agent_name, outcome)
             own.append(outcome.content)
 
 

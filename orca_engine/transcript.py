@@ -8,8 +8,9 @@ but is never shown to an agent. Transcripts are immutable; parallel agents all s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from orca_protocol.journal import Stop
 from orca_protocol.model import Answer, Failure, Message
@@ -26,8 +27,6 @@ class Turn:
     """What one agent contributed at one visit."""
 
     name: str
-    #: (loop, step) of the visit; turns of one parallel step share it
-    step: tuple[int, int]
     outcome: Answer | Failure | Stop
 
     @property
@@ -37,29 +36,45 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """One answer as its author sees it, and as everybody else does. Made once: readers share the strings."""
+
+    name: str
+    to_author: Message
+    to_others: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The task and the turns so far, in declared order."""
 
-    task: str
+    task: Message
     turns: tuple[Turn, ...] = ()
+    #: the turns of the last step: one, or all of a parallel step
+    last_step: tuple[Turn, ...] = ()
+    _said: tuple[_Said, ...] = ()
 
-    def plus(self, turns: Iterable[Turn]) -> Transcript:
-        """Return the transcript with ``turns`` appended."""
-        return Transcript(self.task, (*self.turns, *turns))
+    @classmethod
+    def of(cls, task: str) -> Transcript:
+        """Return the transcript before anybody spoke."""
+        return cls(Message(role="user", content=task))
 
-    @property
-    def last_step(self) -> tuple[Turn, ...]:
-        """The turns of the last step: one, or all of a parallel step."""
-        return tuple(turn for turn in self.turns if turn.step == self.turns[-1].step) if self.turns else ()
+    def plus(self, step: Iterable[Turn]) -> Transcript:
+        """Return the transcript with the turns of one more step."""
+        turns = tuple(step)
+        said = tuple(_said(turn.name, turn.text) for turn in turns if turn.text is not None)
+        return Transcript(self.task, self.turns + turns, turns, self._said + said)
+
+    def seen_by(self, name: str) -> Iterator[Message]:
+        """Give the answers so far as the agent ``name`` sees them."""
+        return (said.to_author if said.name == name else said.to_others for said in self._said)
 
 
 def messages_for(agent_name: str, system: str | None, transcript: Transcript, own: Iterable[str] = ()) -> tuple[Message, ...]:
     """Return the messages of one call; ``own`` are the agent's answers within the present visit."""
     messages = [Message(role="system", content=system)] if system else []
-    messages.append(Message(role="user", content=transcript.task))
-    said = [_shown(turn, agent_name) for turn in transcript.turns if turn.text is not None]
-    said.extend(Message(role="assistant", content=text) for text in own)
-    for message in said:
+    messages.append(transcript.task)
+    for message in chain(transcript.seen_by(agent_name), (Message(role="assistant", content=text) for text in own)):
         if message.role == messages[-1].role == "assistant":
             messages.append(_GO_ON)
         messages.append(message)
@@ -75,8 +90,5 @@ def system_message(agent: AgentSpec, prompt: str | None, rules: str | None) -> s
     return "\n\n".join(parts) or None
 
 
-def _shown(turn: Turn, reader: str) -> Message:
-    text = turn.text or ""
-    if turn.name == reader:
-        return Message(role="assistant", content=text)
-    return Message(role="user", content=f"{turn.name}: {text}")
+def _said(name: str, text: str) -> _Said:
+    return _Said(name, Message(role="assistant", content=text), Message(role="user", content=f"{name}: {text}"))

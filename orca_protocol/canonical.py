@@ -22,8 +22,9 @@ MAX_SAFE_INTEGER = 2**53 - 1
 #: digits with a fraction that is not zero: what Python and ECMAScript write alike
 _NO_EXPONENT = re.compile(r"-?[0-9]+\.[0-9]*[1-9]")
 
-# Strings are consumed whole so that brackets inside them do not count as nesting.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+# Strings go whole, so that brackets inside them do not count as nesting.
+_STRINGS = re.compile(rb'"[^"]*+"?')
+_ALL_BUT_BRACKETS_AND_QUOTES = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 
 def canonical(document: Any) -> bytes:
@@ -67,8 +68,10 @@ def digest_of(document: Any) -> str:
     return sha256_hex(canonical(document))
 
 
-def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_DEPTH) -> Any:
+def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_DEPTH, max_integer: int = MAX_SAFE_INTEGER) -> Any:
     """Parse untrusted bytes strictly; ``where`` names the document in errors.
+
+    ``max_integer`` may be raised for documents that are not ours, such as a chain's, whose integers are 64 bits wide.
 
     Raises InvalidError with code ``json_oversize``, ``json_too_deep``, ``json_duplicate_key``, ``json_number``,
     ``json_surrogate`` or ``json_malformed``.
@@ -85,14 +88,14 @@ def parse_json(data: bytes, *, max_bytes: int, where: str, max_depth: int = MAX_
             text,
             object_pairs_hook=lambda pairs: _object(pairs, where),
             parse_constant=lambda name: _refuse_number(name, where),
-            parse_int=lambda digits: _integer(digits, where),
+            parse_int=lambda digits: _integer(digits, where, max_integer),
             parse_float=lambda digits: _float(digits, where),
         )
     except json.JSONDecodeError as error:
         raise InvalidError(
             "json_malformed", f"{where} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from error
-    if "\\u" in text or "\\U" in text:  # raw surrogates cannot survive the UTF-8 decoding above; escaped ones can
+    if "\\u" in text:  # raw surrogates cannot survive the UTF-8 decoding above; escaped ones can
         _refuse_surrogates(document, where)
     return document
 
@@ -109,15 +112,17 @@ def parse_canonical(data: bytes, *, max_bytes: int, where: str) -> Any:
 
 
 def _refuse_deep_nesting(data: bytes, max_depth: int, where: str) -> None:
-    depth = 0
-    for match in _STRUCTURE.finditer(data):
-        first = match.group()[0]
-        if first in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise InvalidError("json_too_deep", f"{where} is nested deeper than {max_depth} levels")
-        elif first in b"]}":
-            depth -= 1
+    """Peel off innermost pairs, level by level: linear, in C and in little memory, however hostile the bytes."""
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = _STRINGS.sub(b"", unescaped.translate(None, _ALL_BUT_BRACKETS_AND_QUOTES))
+    for _ in range(max_depth):
+        peeled = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if peeled == brackets:
+            break  # nothing is left, or nothing matches any more
+        brackets = peeled
+    # One pair may still stand: it is either level 65, or brackets that never match, which the parser names better.
+    if b"[]" in brackets or b"{}" in brackets or brackets.count(b"[") + brackets.count(b"{") > max_depth:
+        raise InvalidError("json_too_deep", f"{where} is nested deeper than {max_depth} levels, or its brackets do not match")
 
 
 def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise InvalidError("json_duplicate_key", f"{where} has the key {key!r} twice in one object")
+                raise InvalidError("json_duplicate_key", f"{where} has the key {key[:60]!r} twice in one object")
             seen.add(key)
     return members
 
@@ -135,8 +140,8 @@ def _refuse_number(name: str, where: str) -> NoReturn:
     raise InvalidError("json_number", f"{where} contains {name[:40]}, which is not a number that JSON can carry exactly")
 
 
-def _integer(digits: str, where: str) -> int:
-    if len(digits) > 17 or abs(int(digits)) > MAX_SAFE_INTEGER:
+def _integer(digits: str, where: str, largest: int) -> int:
+    if len(digits) > len(str(largest)) + 1 or abs(int(digits)) > largest:
         _refuse_number(digits, where)
     return int(digits)
 

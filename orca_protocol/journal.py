@@ -11,14 +11,14 @@ two executions share it, so ``journal_digest`` leaves it out. The digest is equa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Never
 
 from pydantic import Field, model_validator
 
 from orca_protocol.canonical import canonical
 from orca_protocol.documents import read, write
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, LimitError
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest, Strict
 
 LINE_MAX_BYTES = 16 * 1024 * 1024
@@ -105,21 +105,27 @@ def journal_bytes(entries: Iterable[Entry]) -> bytes:
     return b"".join(write(entry) + b"\n" for entry in sorted(entries, key=lambda entry: entry.path))
 
 
-def read_journal(data: bytes, *, where: str = "journal.jsonl", line_bytes: int = LINE_MAX_BYTES) -> tuple[Entry, ...]:
+def read_journal(
+    data: bytes, *, where: str = "journal.jsonl", line_bytes: int = LINE_MAX_BYTES, on_line: Callable[[], None] = lambda: None
+) -> tuple[Entry, ...]:
     """Parse an untrusted journal. Its order is kept as found: whether it is the right one is for replay to say.
 
+    ``on_line`` is called before each line: a caller with a deadline raises there.
     Raises InvalidError naming the line: ``journal_truncated``, ``journal_oversize``, ``not_canonical``, ``schema`` or
     a code of ``parse_json``.
     """
     if data and not data.endswith(b"\n"):
         raise InvalidError("journal_truncated", f"{where} does not end with a newline: its last line is cut")
     lines = data.split(b"\n")[:-1]
+    if any(len(line) > line_bytes for line in lines):
+        raise LimitError("journal_line", f"{where} has a line longer than the {line_bytes} bytes that are read")
     if len(lines) > ENTRIES_MAX:
         raise InvalidError("journal_oversize", f"{where} has {len(lines)} entries; at most {ENTRIES_MAX} are read")
-    return tuple(
-        read(Entry, line, max_bytes=line_bytes, where=f"{where} line {number}", canonical_only=True)
-        for number, line in enumerate(lines, start=1)
-    )
+    entries: list[Entry] = []
+    for number, line in enumerate(lines, start=1):
+        on_line()
+        entries.append(read(Entry, line, max_bytes=line_bytes, where=f"{where} line {number}", canonical_only=True))
+    return tuple(entries)
 
 
 def journal_digest(entries: Iterable[Entry]) -> str:

@@ -56,7 +56,10 @@ def secret_to_json(key: SigningKey) -> str:
 
 def secret_from_json(data: bytes, *, where: str) -> SigningKey:
     """Read what ``secret_to_json`` or Solana tools wrote. Raises InvalidError ``key_malformed``; never shows a byte of it."""
-    numbers = parse_json(data, max_bytes=4096, where=where)
+    try:
+        numbers = parse_json(data, max_bytes=4096, where=where)
+    except InvalidError:  # its detail may quote the file
+        numbers = None
     is_bytes = isinstance(numbers, list) and all(type(number) is int and 0 <= number <= 255 for number in numbers)
     if not is_bytes or len(numbers) != 64:
         raise InvalidError("key_malformed", f"{where} must be a JSON array of 64 bytes, as solana-keygen writes it")

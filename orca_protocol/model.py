@@ -42,11 +42,15 @@ class ModelRequest(Strict):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
+#: of one answer; bounded so that no sum over a journal leaves what JSON carries exactly
+Tokens = Annotated[int, Field(ge=0, le=10_000_000_000)]
+
+
 class Usage(Strict):
     """Tokens as the provider itself reported them; never an estimate."""
 
-    input_tokens: Natural
-    output_tokens: Natural
+    input_tokens: Tokens
+    output_tokens: Tokens
 
 
 class ModelIdentity(Strict):

@@ -1,21 +1,84 @@
-"""Check 3: the node was entitled to do this work and to be paid for it: stake, lease, fencing token, time, models.
+"""Check 3: the node was entitled to do this work and to be paid for it.
 
-A run that nobody leased claims no payment, so there is nothing to be entitled to. A leased run needs a chain to be
-checked against, which this version does not read.
+1. the run kept to the lease: its time, its ceilings, the models it admits     (late, over budget, another model)
+2. the fencing token is the current one                                        (a holder who lost the lease)
+3. the key is staked, enough, in an active task, and submitted in this round   (nobody at stake)
+4. the outcome is one that the lease pays for                                  (else: not measured, unpaid)
+
+A run that nobody leased claims no payment: there is nothing to be entitled to. It does not see through rich Sybils.
 """
 
 from __future__ import annotations
 
-from audit.case import Case
+from audit.case import Case, Contents
 from audit.finding import Finding
-from orca_protocol.errors import UnavailableError
+from audit.ports import ChainView, LeaseView
+from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.journal import Entry, Path
+from orca_protocol.lease import Lease
 
 
 async def check_eligibility(case: Case) -> Finding:
-    """Check the right to be paid. Raises UnavailableError ``no_chain`` for a leased run."""
+    """Check the right to be paid. Raises InvalidError for a fault, UnavailableError where chain or middle server do not answer."""
     contents = case.require_contents()
-    if "lease.dsse.json" in contents.received.files:
+    if not contents.is_leased:
+        return Finding("nobody leased this run: it claims no payment", verdict="not_applicable", code="no_lease")
+    if case.lease is None:
+        raise UnavailableError("no_lease_verified", "the lease itself was not found sound: see the authenticity check")
+    _check_times(contents, case.lease)
+    _check_budget(contents)
+    for entry in contents.entries:
+        _check_model(entry, case.lease)
+    await _check_token(case.lease, case.leases)
+    await _check_standing(contents, case.lease, case.chain)
+    if contents.output.status != "success" and not case.lease.pays_partial:
         raise UnavailableError(
-            "no_chain", "stake and lease of this run can only be checked against a chain, and none is configured"
+            "partial_not_payable", f"the run ended with {contents.output.status!r}, and this lease pays for success only"
         )
-    return Finding("nobody leased this run: it claims no payment", verdict="not_applicable", code="no_lease")
+    return Finding(f"lease {case.lease.lease_id}, token {case.lease.fencing_token}, staked and submitted in time")
+
+
+def _check_times(contents: Contents, lease: Lease) -> None:  # 1; RFC 3339 in UTC with milliseconds sorts as text
+    predicate = contents.statement.predicate
+    if predicate.started < lease.issued:
+        raise InvalidError("early", f"the run began at {predicate.started}, before its lease was issued at {lease.issued}")
+    if predicate.finished > lease.expires:
+        raise InvalidError("late", f"the run ended at {predicate.finished}, after its lease expired at {lease.expires}")
+
+
+def _check_budget(contents: Contents) -> None:
+    predicate = contents.statement.predicate
+    if predicate.usage.calls > predicate.ceilings.calls or predicate.usage.output_tokens > predicate.ceilings.output_tokens:
+        raise InvalidError("over_budget", "the run used more calls or tokens than its ceilings allow")
+
+
+def _check_model(entry: Entry, lease: Lease) -> None:
+    if entry.answer is None:
+        return
+    answered = entry.answer.model
+    for allowed in lease.models:
+        if allowed.name == answered.model and allowed.digest in (None, answered.digest):
+            return
+    raise InvalidError(
+        "model_not_leased", f"path {Path(*entry.path)} was answered by {answered.model!r}, which the lease does not admit"
+    )
+
+
+async def _check_token(lease: Lease, leases: LeaseView | None) -> None:  # 2
+    if leases is None:
+        raise UnavailableError(
+            "no_middle_server", "whether this lease is the current one is known to the middle server, and none is configured"
+        )
+    current = await leases.current_token(lease.work_item)
+    if current != lease.fencing_token:
+        raise InvalidError("stale_token", f"the lease has token {lease.fencing_token}; the current one is {current}")
+
+
+async def _check_standing(contents: Contents, lease: Lease, chain: ChainView | None) -> None:  # 3
+    if chain is None:
+        raise UnavailableError("no_chain", "stake and submission can only be checked against a chain, and none is configured")
+    standing = await chain.standing(lease.worker, lease.task_id, contents.statement.predicate.round or 0)
+    if standing.stake_fault is not None:
+        raise InvalidError("not_staked", standing.stake_fault)
+    if standing.submission_fault is not None:
+        raise InvalidError("not_submitted", standing.submission_fault)

@@ -17,7 +17,7 @@ from audit.finding import Finding
 from audit.ports import Redecoder
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.journal import Entry, Path
-from orca_protocol.model import Answer, ModelIdentity
+from orca_protocol.model import Answer, ModelIdentity, Usage
 
 T = TypeVar("T")
 
@@ -44,6 +44,10 @@ async def check_inference(case: Case) -> Finding:
                 cannot_tell = cannot_tell or error
     if cannot_tell is not None:
         raise cannot_tell
+    if open_weight and not chosen:
+        raise UnavailableError(
+            "not_sampled", f"none of {len(open_weight)} answers was drawn to be decoded again (rate {case.inference_rate:g})"
+        )
     if len(open_weight) < len(answered):
         closed = len(answered) - len(open_weight)
         raise UnavailableError(
@@ -87,8 +91,8 @@ def _refuse_other_arithmetic(claimed: ModelIdentity, ours: ModelIdentity) -> Non
             )
 
 
-def _said(answer: Answer) -> tuple[str, tuple[int, ...] | None, str]:
-    return answer.content, answer.tokens, answer.finish_reason
+def _said(answer: Answer) -> tuple[str, tuple[int, ...] | None, str, Usage | None]:
+    return answer.content, answer.tokens, answer.finish_reason, answer.usage
 
 
 def _length(answer: Answer) -> int:
@@ -102,4 +106,10 @@ def _difference(claimed: Answer, ours: Answer) -> str:
     for place, (theirs_char, char) in enumerate(zip(claimed.content, ours.content, strict=False)):
         if theirs_char != char:
             return f"the text differs from character {place} on"
+    if claimed.usage != ours.usage:
+        return f"the usage is {_counts(claimed)} in the journal and {_counts(ours)} when decoded again"
     return "the answer is cut or continued differently"
+
+
+def _counts(answer: Answer) -> str:
+    return "unsaid" if answer.usage is None else f"{answer.usage.input_tokens} in, {answer.usage.output_tokens} out"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from audit.case import Case, Contents
+from audit.deadline import Deadline
 from audit.finding import Finding
 from audit.source import PackageLimits, Received, Source
 from orca_protocol import dsse
@@ -32,24 +33,23 @@ _FREE_FOLDERS = ("artifacts/", "tlog/")
 
 async def check_integrity(case: Case) -> Finding:
     """Fetch and parse the package. Raises InvalidError for a fault in its bytes, UnavailableError if they did not come."""
-    try:
-        async with asyncio.timeout(case.limits.seconds):
-            case.contents = await asyncio.to_thread(_receive, case.source, case.limits)
-    except TimeoutError as error:
-        raise UnavailableError("read_timeout", f"the package was not read and parsed within {case.limits.seconds:g} s") from error
+    case.contents = await asyncio.to_thread(_receive, case.source, case.limits)
     received = case.contents.received
     return Finding(f"{len(received.files)} files, {received.size} bytes, {received.cid}", bytes=received.size)
 
 
 def _receive(source: Source, limits: PackageLimits) -> Contents:
+    deadline = Deadline(limits.seconds)
     try:
         received = source()
+        if root_of(received.files) != received.cid:
+            raise InvalidError("cid_not_canonical", "these files have another CID in the protocol's layout")
+        _check_names(received)
+        return _parse(received, limits, deadline)
     except LimitError as error:
-        raise InvalidError("package_oversize", f"more than an auditor reads: {error.detail}") from error
-    if root_of(received.files) != received.cid:
-        raise InvalidError("cid_not_canonical", "these files have another CID in the protocol's layout")
-    _check_names(received)
-    return _parse(received, limits)
+        if limits.are_below_the_protocols:  # an honest package may well be larger than this operator wants to read
+            raise UnavailableError("over_own_limits", f"more than this auditor was set to read: {error.detail}") from error
+        raise InvalidError("package_oversize", f"more than any honest proof holds: {error.detail}") from error
 
 
 def _check_names(received: Received) -> None:
@@ -61,7 +61,7 @@ def _check_names(received: Received) -> None:
         raise InvalidError("file_unlisted", f"the package holds {strange[0]!r}, which no package has")
 
 
-def _parse(received: Received, limits: PackageLimits) -> Contents:
+def _parse(received: Received, limits: PackageLimits, deadline: Deadline) -> Contents:
     files = received.files
     envelope = dsse.read_envelope(files["statement.dsse.json"], where="statement.dsse.json")
     payload = dsse.payload_of(envelope, where="statement.dsse.json")
@@ -70,7 +70,7 @@ def _parse(received: Received, limits: PackageLimits) -> Contents:
     return Contents(
         received=received,
         spec=read_spec(files["spec.json"], where="spec.json"),
-        entries=read_journal(files["journal.jsonl"], line_bytes=limits.line_bytes),
+        entries=read_journal(files["journal.jsonl"], line_bytes=limits.line_bytes, on_line=deadline.check),
         output=read(Output, files["output.json"], max_bytes=OUTPUT_MAX_BYTES, where="output.json", canonical_only=True),
         envelope=envelope,
         statement=statement,

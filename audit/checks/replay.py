@@ -10,7 +10,10 @@ It does not show that the entries are true: a worker can run the real engine on 
 
 from __future__ import annotations
 
+import asyncio
+
 from audit.case import Case
+from audit.deadline import Deadline
 from audit.finding import Finding
 from orca_engine import REVISION
 from orca_engine.item import Item
@@ -26,7 +29,9 @@ async def check_replay(case: Case) -> Finding:
     predicate = contents.statement.predicate
     if predicate.engine_revision != REVISION:  # 1
         raise UnavailableError("engine_revision", f"made by engine revision {predicate.engine_revision}; this node has {REVISION}")
-    output = replay(Item(predicate.work_item, contents.spec), contents.entries)  # 2
+    deadline = Deadline(case.limits.seconds)
+    item = Item(predicate.work_item, contents.spec)
+    output = await asyncio.to_thread(replay, item, contents.entries, deadline.check)  # 2
     if write(output) != contents.received.files["output.json"]:  # 3
         raise InvalidError("output_differs", "the journal leads to another output than output.json says")
     if predicate.usage != output.usage:  # 4

@@ -42,7 +42,7 @@ def exit_code(arguments: list[str]) -> int:
     try:
         result = app(arguments, standalone_mode=False)
     except typer.TyperException as error:  # a word that is no command, a wrong option; without any word, the help
-        typer.echo(f"{error.format_message()}\nTry: orca --help" if arguments else error.format_message(), err=bool(arguments))
+        _show_usage(error.format_message(), arguments)
         return USAGE
     except typer.Exit as end:
         return end.exit_code
@@ -53,3 +53,12 @@ def exit_code(arguments: list[str]) -> int:
         show_error(error, as_json="--json" in arguments)
         return 1 if isinstance(error, InvalidError) else 2
     return result if isinstance(result, int) else 0
+
+
+def _show_usage(message: str, arguments: list[str]) -> None:
+    if "--json" in arguments:
+        show_error(InvalidError("usage", message), as_json=True)
+    elif arguments:
+        typer.echo(f"orca: {message}\nTry: orca --help", err=True)
+    else:
+        typer.echo(message)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
+from orca.cli.show import one_line, plain
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
 from orca_protocol.journal import Path, Stop
 from orca_protocol.model import Answer, Failure
@@ -18,15 +20,21 @@ class Progress:
         self._speaking: Path | None = None
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event. Nobody reading any more (a closed pipe) is no reason to end a run."""
+        try:
+            self._show(event)
+        except OSError:
+            self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the process
+
+    def _show(self, event: Event) -> None:
         match event:
             case Delta(path, name, text):
                 self._speak(path, name, text)
             case ModelResolved(name, provider, model, alias):
                 self._line(f"model {name} is answered by {model} (provider {provider}{', by your alias' if alias else ''})")
-            case RunStarted(run_id, answered, lost):
+            case RunStarted(run_id, answered, lost, left):
                 again = f", resumed: {answered} answers in the journal, {lost} calls asked again" if answered or lost else ""
-                self._line(f"run {run_id}{again}")
+                self._line(f"run {run_id}{again}" + ("" if left is None else f", ends in {left:.0f} s at the latest"))
             case CallStarted(_, name):
                 self._line(f"[{name}] asked")
             case CallRestarted(_, name):
@@ -37,14 +45,14 @@ class Progress:
     def _speak(self, path: Path, name: str, text: str) -> None:
         if self._speaking != path:
             self._end_line()
-            self._stream.write(f"[{name}] ")
+            self._stream.write(one_line(f"[{name}] "))
             self._speaking = path
-        self._stream.write(text)
+        self._stream.write(plain(text))
         self._stream.flush()
 
     def _line(self, text: str) -> None:
         self._end_line()
-        self._stream.write(text + "\n")
+        self._stream.write(one_line(text) + "\n")
         self._stream.flush()
 
     def _end_line(self) -> None:

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orca.cli.show import AsJson, note, show_error, show_json
+from orca.cli.show import AsJson, note, one_line, plain, show_error, show_json
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
 if TYPE_CHECKING:
+    from nacl.signing import SigningKey
+
     from orca.node import LocalNode
     from orca_agent.work.runner import Finished
+    from proof_store.cid import Cid
+
+#: what makes ``--out`` a file instead of a folder
+CAR = ".car"
+#: the longest run, in seconds
+YEAR = 365 * 24 * 3600.0
+
+
+def _is_a_time(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds <= YEAR:
+        raise typer.BadParameter(f"--timeout takes seconds, more than 0 and at most {YEAR:.0f} (a year)")
+    return seconds
 
 
 def run(
     spec: Annotated[Path, typer.Argument(help="A SwarmSpec in JSON.")],
     follow: Annotated[bool, typer.Option("--follow", help="Show the answers on stderr as they are written.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write the proof package, signed by this node's key, to this new folder.")
+        Path | None,
+        typer.Option(
+            help="Write the proof, signed by this node's key, to this new folder, or to this new file if it ends with .car."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the latest run of the same spec; ask nothing again.")
     ] = False,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="End the run after so many seconds; what was answered is kept.")
+        float | None, typer.Option(callback=_is_a_time, help="End the run after so many seconds; what was answered is kept.")
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -38,7 +56,10 @@ def run(
         show_error(error, as_json=as_json)
         return 1
     except KeyboardInterrupt:
-        note(f"interrupted; go on with: orca run {spec} --resume")
+        again = f"orca run {spec} --resume" + ("" if out is None else f" --out {out}")
+        if as_json:
+            show_json({"type": "urn:orca-node:problem:interrupted", "code": "interrupted", "detail": f"go on with: {again}"})
+        note(f"interrupted; go on with: {again}")
         return 130
 
 
@@ -49,22 +70,30 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     from orca_agent.work.response import completion
     from orca_agent.work.runner import Runner, RunOptions
     from orca_engine.item import Item
+    from orca_engine.program import admit
 
     spec = _read(path)
     item = Item.local(spec, where=str(path))
-    _refuse_full_folder(out)
+    admit(item.spec)
     async with LocalNode(load_settings()) as node:
+        key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
         runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
         finished = await runner.run(item, spec, timeout=timeout, resume=resume)
         response = completion(finished)
-        if out is not None:
-            response["proof"] = _prove(node, finished, out)
+        code = 0 if finished.output.status == "success" else 1
+        if out is not None and key is not None:
+            try:
+                response["proof"] = _prove(node, finished, key, out)
+            except OrcaError as error:  # the answers were paid for: they are shown whatever became of the proof
+                show_error(error, as_json=False)
+                note(f"the run is in the journal; prove it again with: orca run {path} --resume --out {out}")
+                code = 1
     if as_json:
         show_json(response)
     else:
         _show(response)
-    return 0 if finished.output.status == "success" else 1
+    return code
 
 
 def _read(path: Path) -> bytes:
@@ -73,37 +102,63 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(SPEC_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UnavailableError("spec_unreadable", f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _prepare_proof(node: LocalNode, out: Path) -> SigningKey:
+    """Find out before anything is asked whether the proof can be signed and written; write nothing yet but a first key."""
+    try:
+        is_taken = out.exists() and (out.suffix == CAR or not out.is_dir() or any(out.iterdir()))
+        nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     except OSError as error:
-        raise UnavailableError("spec_unreadable", f"{path}: {error.strerror}") from error
+        raise UnavailableError("folder_unwritable", f"--out {out}: {error.strerror}; name another folder") from error
+    if is_taken:
+        raise InvalidError(
+            "folder_not_empty", f"--out {out} exists and is not an empty folder; name a new folder or a new .car file"
+        )
+    if not is_writable:
+        raise UnavailableError("folder_unwritable", f"--out {out}: {nearest} is not a folder that can be written to; name another")
+    key, is_new = node.signing_key()
+    if is_new:
+        note(f"made a key for this node: {node.settings.key_path}")
+    return key
 
 
-def _refuse_full_folder(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidError("folder_not_empty", f"--out {out} exists and is not empty; name a new folder")
-
-
-def _prove(node: LocalNode, finished: Finished, out: Path) -> dict[str, str]:
+def _prove(node: LocalNode, finished: Finished, key: SigningKey, out: Path) -> dict[str, str]:
     from orca.proving import prove
     from orca_protocol.keys import public_key_of
     from proof_store.tree import write_tree
 
-    key, is_new = node.signing_key()
-    if is_new:
-        note(f"made a key for this node: {node.settings.key_path}")
     cid, files = prove(finished, key, node.blocks, network=node.settings.network)
-    write_tree(files, out)
-    return {"cid": str(cid), "folder": str(out), "signer": public_key_of(key)}
+    if out.suffix == CAR:
+        _write_car(cid, node, out)
+    else:
+        write_tree(files, out)
+    return {"cid": str(cid), "path": str(out), "signer": public_key_of(key)}
+
+
+def _write_car(cid: Cid, node: LocalNode, path: Path) -> None:
+    from proof_store.car import write_car
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            write_car(cid, node.blocks, file)
+    except OSError as error:
+        raise UnavailableError("storage_failed", f"{path}: {error.strerror}") from error
 
 
 def _show(response: dict[str, Any]) -> None:
     for message in response["output"]:
         error = message.get("error")
         said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
-        typer.echo(f"## {message['role']}\n\n{said}\n")
+        typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
     usage = response["usage"]
     note(
         f"{response['status']}: {usage['calls']} calls, {usage['input_tokens']} tokens in, {usage['output_tokens']} out, "
         f"{response['execution_time']:.1f} s" + (f", ended by {response['stopped']}" if response["stopped"] else "")
     )
     if "proof" in response:
-        note(f"proof {response['proof']['cid']} in {response['proof']['folder']}, signed by {response['proof']['signer']}")
+        note(f"proof {response['proof']['cid']} in {response['proof']['path']}, signed by {response['proof']['signer']}")

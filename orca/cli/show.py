@@ -22,7 +22,19 @@ def show_error(error: OrcaError, *, as_json: bool) -> None:
     if as_json:
         show_json({"type": f"urn:orca-node:problem:{error.code}", "code": error.code, "detail": error.detail})
     else:
-        typer.echo(f"orca: {error.detail} [{error.code}]", err=True)
+        typer.echo(one_line(f"orca: {error.detail} [{error.code}]"), err=True)
+
+
+def plain(text: str) -> str:
+    """Return a stranger's text without control characters, which a terminal would obey; line ends and tabs stay."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return a stranger's text as one line without control characters: it cannot pose as a line of ours."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def note(text: str) -> None:

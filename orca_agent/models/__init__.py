@@ -7,11 +7,17 @@ imports the one that is asked for.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from orca_protocol.errors import InvalidError
 
-#: wire format → ``module:class``; the class takes its own settings first
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from orca_agent.models.base import Provider
+    from orca_agent.models.http import HttpClient
+
+#: wire format → ``module:class``; that class takes its settings first; if it asks servers, ``settings_class`` names theirs
 PROVIDERS: dict[str, str] = {
     "openai": "orca_agent.models.openai:OpenAIProvider",
     "anthropic": "orca_agent.models.anthropic:AnthropicProvider",
@@ -26,3 +32,19 @@ def provider_class(wire: str) -> type[Any]:
     module, _, name = PROVIDERS[wire].partition(":")
     found: type[Any] = getattr(import_module(module), name)
     return found
+
+
+class Given(TypedDict, total=False):
+    """What is said of a server; the wire format has its own defaults for the rest (``http.ServerSettings``)."""
+
+    base_url: str
+    api_key: SecretStr | None
+    models: tuple[str, ...]
+    name: str
+
+
+def hosted(wire: str, http: HttpClient, **given: Unpack[Given]) -> Provider:
+    """Return the provider for one server that speaks ``wire``. Raises as ``provider_class`` and ``Endpoint.checked`` do."""
+    found = provider_class(wire)
+    provider: Provider = found(found.settings_class(**given), http)
+    return provider

@@ -11,45 +11,36 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
-from orca_agent.models.base import Deltas, Text, excerpt, refuse_empty
-from orca_agent.models.http import Endpoint, HttpClient
+from orca_agent.models.base import Deltas, Text
+from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.sse import Event
-from orca_agent.models.wire import encode, follow, listed, parsed
-from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, Natural, Usage
+from orca_agent.models.wire import Reported, answered, counted, encode, follow, listed, parsed, reported
+from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest
 
 VERSION = "2023-06-01"
 _MAX_TEMPERATURE = 1.0
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
-#: error types that blame the request (docs: "Errors"); all others are the server's own trouble
-_INVALID = {
-    "invalid_request_error": "bad_request",
-    "authentication_error": "unauthorised",
-    "billing_error": "payment_required",
-    "permission_error": "forbidden",
-    "not_found_error": "not_found",
-    "request_too_large": "request_too_large",
-}
 
 
 @dataclass(frozen=True)
-class AnthropicSettings:
-    """One server; the base URL is without ``/v1``. ``models`` replaces its listing; ``name`` is what the journal calls it."""
+class AnthropicSettings(ServerSettings):
+    """Anthropic itself, unless another base URL is given; it is without ``/v1``."""
 
-    api_key: SecretStr
     base_url: str = "https://api.anthropic.com"
-    models: tuple[str, ...] = ()
     name: str = "anthropic"
 
 
 class AnthropicProvider:
     """The provider port over ``/v1/messages`` and ``/v1/models``; the HTTP client belongs to the caller."""
 
+    settings_class = AnthropicSettings
+
     def __init__(self, settings: AnthropicSettings, http: HttpClient) -> None:
-        headers = {"anthropic-version": VERSION}
-        self._endpoint = Endpoint.checked(settings.name, settings.base_url, headers, ("x-api-key", settings.api_key))
+        key = None if settings.api_key is None else ("x-api-key", settings.api_key)
+        self._endpoint = Endpoint.checked(settings.name, settings.base_url, {"anthropic-version": VERSION}, key)
         self._settings = settings
         self._http = http
 
@@ -60,30 +51,28 @@ class AnthropicProvider:
 
     async def models(self) -> tuple[str, ...]:
         """Return the configured names, else what ``GET /v1/models`` lists (one page of its largest size)."""
-        if self._settings.models:
-            return self._settings.models
-        with self._endpoint.hushed():
-            body = await self._http.get(self._endpoint, "/v1/models?limit=1000")
-        return listed(body, self.name, self._http.settings.caps.listed_models)
+        return self._settings.models or await listed(self._http, self._endpoint, "/v1/models?limit=1000")
 
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
         """Ask once; see the port. Raises InvalidError ``temperature_out_of_range`` and ``bad_request`` before anything is sent."""
         body = _body(model, request)
         with self._endpoint.hushed():
             if on_delta is None:
-                return self._whole(await self._http.post(self._endpoint, "/v1/messages", encode(body)))
+                return self._whole(model, await self._http.post(self._endpoint, "/v1/messages", encode(body)))
             async with self._http.stream(self._endpoint, "/v1/messages", encode({**body, "stream": True})) as chunks:
                 return await self._streamed(model, chunks, on_delta)
 
     async def close(self) -> None:
         """Nothing of its own to release: the HTTP client is shared."""
 
-    def _whole(self, data: bytes) -> Answer:
+    def _whole(self, model: str, data: bytes) -> Answer:
         reply = parsed(_Reply, data, self.name)
+        if reply.error is not None:
+            raise reported(reply.error, self.name)
         if reply.stop_reason is None:
             raise UnavailableError("malformed_answer", f"{self.name} sent an answer without a stop reason")
         texts = [block.text for block in reply.content if block.type == "text" and block.text is not None]
-        return self._answer("".join(texts) if texts else None, reply.stop_reason, reply.model, reply.usage)
+        return self._answer("".join(texts) if texts else None, reply.stop_reason, reply.model or model, reply.usage)
 
     async def _streamed(self, model: str, chunks: AsyncIterable[bytes], on_delta: Deltas) -> Answer:
         caps = self._http.settings.caps
@@ -93,13 +82,10 @@ class AnthropicProvider:
             raise UnavailableError("truncated_answer", f"{self.name} ended its stream before the message was complete")
         return self._answer(str(stream.text) if stream.text.started else None, stream.stop_reason, stream.model, stream.usage)
 
-    def _answer(self, text: str | None, stop_reason: str, model: str, usage: _Usage) -> Answer:
+    def _answer(self, text: str | None, stop_reason: str, model: str, usage: object) -> Answer:
         finish = _FINISH.get(stop_reason, stop_reason)
-        content = refuse_empty(text, finish, self.name)
-        self._http.settings.caps.admit(len(content.encode()))
-        return Answer(
-            content=content, finish_reason=finish, model=ModelIdentity(provider=self.name, model=model), usage=usage.counted()
-        )
+        figures = counted(usage, "input_tokens", "output_tokens")
+        return answered(text, finish, ModelIdentity(provider=self.name, model=model), figures, self._http.settings.caps)
 
 
 def _body(model: str, request: ModelRequest) -> dict[str, Any]:
@@ -125,22 +111,13 @@ def _merged(messages: list[Message]) -> list[dict[str, str]]:
     return turns
 
 
-class _Usage(BaseModel):
-    input_tokens: Natural | None = None
-    output_tokens: Natural | None = None
-
-    def counted(self) -> Usage | None:
-        """Both figures or none: half a usage cannot be billed."""
-        if self.input_tokens is None or self.output_tokens is None:
-            return None
-        return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens)
-
-    def updated(self, later: _Usage) -> _Usage:
-        """In a stream the input comes first and the output last; later figures replace earlier ones."""
-        return _Usage(
-            input_tokens=self.input_tokens if later.input_tokens is None else later.input_tokens,
-            output_tokens=self.output_tokens if later.output_tokens is None else later.output_tokens,
-        )
+def _updated(usage: object, later: object) -> object:
+    """In a stream the input comes first and the output last; later figures replace earlier ones, nonsense too."""
+    if later is None:
+        return usage
+    if not isinstance(usage, dict) or not isinstance(later, dict):
+        return later
+    return usage | {name: figure for name, figure in later.items() if figure is not None}
 
 
 class _Block(BaseModel):
@@ -149,10 +126,11 @@ class _Block(BaseModel):
 
 
 class _Reply(BaseModel):
-    model: str
+    model: str | None = None
     content: list[_Block] = []
     stop_reason: str | None = None
-    usage: _Usage = _Usage()
+    usage: Any = None
+    error: Reported | str | None = None
 
 
 class _Delta(BaseModel):
@@ -161,17 +139,12 @@ class _Delta(BaseModel):
     stop_reason: str | None = None
 
 
-class _Error(BaseModel):
-    type: str = ""
-    message: str = ""
-
-
 class _Event(BaseModel):
     type: str
     message: _Reply | None = None
     delta: _Delta | None = None
-    usage: _Usage | None = None
-    error: _Error | None = None
+    usage: Any = None
+    error: Reported | str | None = None
 
 
 class _Stream:
@@ -181,7 +154,7 @@ class _Stream:
         self.model = model
         self.text = text
         self.stop_reason: str | None = None
-        self.usage = _Usage()
+        self.usage: object = None
         self.ended = False
         self._where = where
 
@@ -189,12 +162,11 @@ class _Stream:
         """Take one event; True when it was ``message_stop``. Types that came after this version are passed over."""
         said = parsed(_Event, event.data, self._where)
         if said.type == "error":
-            raise _reported(said.error or _Error(), self._where)
+            raise reported(said.error or Reported(), self._where)
         if said.message is not None:
-            self.model = said.message.model
-            self.usage = self.usage.updated(said.message.usage)
-        if said.usage is not None:
-            self.usage = self.usage.updated(said.usage)
+            self.model = said.message.model or self.model
+            self.usage = _updated(self.usage, said.message.usage)
+        self.usage = _updated(self.usage, said.usage)
         if said.delta is not None:
             self._delta(said.delta)
         self.ended = said.type == "message_stop"
@@ -204,11 +176,3 @@ class _Stream:
         if delta.type == "text_delta" and delta.text is not None:
             self.text.add(delta.text)
         self.stop_reason = delta.stop_reason or self.stop_reason
-
-
-def _reported(error: _Error, where: str) -> OrcaError:
-    detail = f"{where} reported an error: {excerpt(error.message or error.type)}"
-    if error.type in _INVALID:
-        return InvalidError(_INVALID[error.type], detail)
-    code = {"overloaded_error": "overloaded", "rate_limit_error": "rate_limited"}.get(error.type, "server_error")
-    return UnavailableError(code, detail)

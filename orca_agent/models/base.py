@@ -89,16 +89,19 @@ class Text:
         return "".join(self._pieces)
 
 
-def refuse_empty(content: str | None, finish_reason: str, where: str) -> str:
+def answer_text(content: str | None, finish_reason: str, where: str) -> str:
     """Return ``content`` if it counts as an answer: text, or an empty string that the model itself ended.
 
-    Raises InvalidError ``model_refused`` (a filter or the model declined) or ``empty_answer`` (nothing came: the tokens went
-    into reasoning, or the model called tools that nobody offered). The same request would come out the same way again.
+    Raises InvalidError ``model_refused`` (a filter or the model broke it off: what had come is no answer) or ``empty_answer``
+    (nothing came: the tokens went into reasoning, or the model called tools that nobody offered), for the same request would
+    come out the same way again; UnavailableError ``server_error`` where the server itself says that it failed.
     """
-    if content or (content == "" and finish_reason == "stop"):
-        return content
     if finish_reason in ("content_filter", "refusal"):
         raise InvalidError("model_refused", f"{where} declined to answer ({finish_reason})")
+    if finish_reason == "error":
+        raise UnavailableError("server_error", f"{where} ended its answer with an error and did not say which")
+    if content or (content == "" and finish_reason == "stop"):
+        return content
     raise InvalidError("empty_answer", f"{where} ended with {excerpt(finish_reason, 40)!r} and no text")
 
 
@@ -138,26 +141,31 @@ _KEYLIKE = re.compile(r"(?i)\b(?:sk|pk|rk|key)[-_][\w*.-]{6,}|\b(?:bearer|basic)
 
 
 def excerpt(text: str, length: int = 300) -> str:
-    """Return the beginning of a stranger's text as one printable line, with anything that looks like a key struck out."""
-    line = " ".join(text[: 4 * length].split())
-    line = _KEYLIKE.sub("[struck out]", line)
+    """Return the beginning of a stranger's text as one printable line, with anything that looks like a key struck out.
+
+    It is cut between words: half a key would not be recognised by whoever strikes out whole ones.
+    """
+    words = text[: 4 * length].split()
+    if len(text) > 4 * length and words:
+        words.pop()
+    line = _KEYLIKE.sub("[struck out]", " ".join(words))
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return line if len(line) <= length and len(text) <= 4 * length else line[:length].rpartition(" ")[0] + "…"
 
 
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3: seconds or a date), None if it says nothing."""
+    """Return the seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3: seconds or a date), None if it is not clear."""
     if value is None:
         return None
     if _SECONDS.fullmatch(value.strip()):
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:  # "-0000": the sender claims no zone; HTTP dates are UTC
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, OverflowError):  # a year or a zone may be any number
         return None
-    if moment.tzinfo is None:  # "-0000": the sender claims no zone; HTTP dates are UTC
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -41,6 +41,19 @@ class HttpSettings:
 
 
 @dataclass(frozen=True)
+class ServerSettings:
+    """One server; each wire format has its own defaults.
+
+    ``models`` replaces its listing where it has none; ``name`` is what the journal calls it, never its host.
+    """
+
+    base_url: str
+    api_key: SecretStr | None = None
+    models: tuple[str, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """A checked base URL and the headers that go with it; ``label`` is what errors call it. Never printed with its headers."""
 
@@ -52,8 +65,7 @@ class Endpoint:
     @classmethod
     def checked(cls, label: str, base_url: str, headers: Mapping[str, str], key: tuple[str, SecretStr] | None) -> Endpoint:
         """Raises InvalidError ``bad_base_url`` or ``bad_api_key``; the key itself is never in the detail."""
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        if not _is_base_url(base_url):
             raise InvalidError(
                 "bad_base_url", f"the base URL of {label} must be http(s)://host[:port][/path], without user, query or fragment"
             )
@@ -79,6 +91,17 @@ class Endpoint:
                 error.detail = error.detail.replace(key, "[struck out]")
                 error.args = (f"{error.code}: {error.detail}",)
             raise
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # brackets that do not match; a port that is none
+        return False
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
 class Chunks:

@@ -28,7 +28,8 @@ class SseReader:
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
-        self._pending = b""
+        self._pending = bytearray()
+        self._after_cr = False
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._name = b""
@@ -43,9 +44,8 @@ class SseReader:
         self._total += len(chunk)
         if self._total > self._caps.stream_bytes:
             raise LimitError("stream_too_large", f"the model server sent more than {self._caps.stream_bytes} bytes in one stream")
-        lines = self._lines(self._pending + chunk)
         events = []
-        for line in lines:
+        for line in self._lines(chunk):
             self._refuse_long(len(line))
             if not line:
                 events += self._dispatch()
@@ -53,18 +53,24 @@ class SseReader:
                 self._field(line)
         return events
 
-    def _lines(self, data: bytes) -> list[bytes]:
-        held = b""
-        if data.endswith(b"\r"):  # it may be the first half of CRLF
-            data, held = data[:-1], b"\r"
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = data.split(b"\n")
-        self._pending = lines.pop() + held
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that ``chunk`` completes. Each byte is copied a fixed number of times, however it was cut."""
+        if not chunk:
+            return []
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")  # the second half of CRLF
+        self._after_cr = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._pending + lines[0])
+            self._pending.clear()
+            if self._first:
+                self._first = False
+                lines[0] = lines[0].removeprefix(_BOM)
+        self._pending += rest
         self._refuse_long(len(self._pending))
-        if self._first and lines:
-            self._first = False
-            lines[0] = lines[0].removeprefix(_BOM)
         return lines
 
     def _field(self, line: bytes) -> None:

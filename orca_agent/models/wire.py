@@ -1,19 +1,48 @@
-"""What the JSON wire formats share: writing a request, reading an answer, following a stream, reading a listing."""
+"""What the JSON wire formats share: writing a request, reading an answer and its errors, following a stream, listing models."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterable, Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from orca_agent.models.base import Caps, excerpt
+from orca_agent.models.base import Caps, answer_text, error_for, excerpt
+from orca_agent.models.http import Endpoint, HttpClient
 from orca_agent.models.sse import Event, SseReader
 from orca_protocol.documents import describe
-from orca_protocol.errors import UnavailableError
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, ModelIdentity, Usage
 
 T = TypeVar("T", bound=BaseModel)
+
+#: what servers call the errors that they report inside an answer, as a code or as a type (OpenAI, Anthropic, vLLM)
+_NAMED = {
+    "invalid_request_error": "bad_request",
+    "context_length_exceeded": "bad_request",
+    "BadRequestError": "bad_request",
+    "invalid_api_key": "unauthorised",
+    "authentication_error": "unauthorised",
+    "insufficient_quota": "payment_required",
+    "billing_hard_limit_reached": "payment_required",
+    "billing_error": "payment_required",
+    "permission_error": "forbidden",
+    "unsupported_country_region_territory": "forbidden",
+    "model_not_found": "not_found",
+    "not_found_error": "not_found",
+    "NotFoundError": "not_found",
+    "request_too_large": "request_too_large",
+    "content_filter": "model_refused",
+    "content_policy_violation": "model_refused",
+    "rate_limit_exceeded": "rate_limited",
+    "rate_limit_error": "rate_limited",
+    "overloaded_error": "overloaded",
+}
+_STATUS = re.compile(r"[45][0-9]{2}")
+#: worth another try
+_PASSING = frozenset({"rate_limited", "overloaded"})
 
 
 def encode(body: dict[str, Any]) -> bytes:
@@ -29,6 +58,49 @@ def parsed(kind: type[T], data: bytes | str, where: str) -> T:
         raise UnavailableError(
             "malformed_answer", f"{where} sent an answer that cannot be read: {excerpt(describe(error))}"
         ) from error
+
+
+class Reported(BaseModel):
+    """An error that a server reports inside an answer."""
+
+    message: str | None = None
+    code: int | str | None = None
+    type: str | None = None
+
+
+def reported(error: Reported | str, where: str) -> OrcaError:
+    """Return what ``error`` means. Its code, be it a name or an HTTP status, says more than its type."""
+    if isinstance(error, str):
+        error = Reported(message=error, code=error)
+    code, kind = str(error.code or ""), error.type or ""
+    message = error.message or code or kind
+    if _STATUS.fullmatch(code) and kind != "insufficient_quota":
+        return error_for(int(code), message, where)
+    exact = kind if kind == "insufficient_quota" else code  # also sent as a 429, which waiting does not cure
+    found = _NAMED.get(exact) or _NAMED.get(kind)
+    detail = f"{where} reported an error: {excerpt(message)}"
+    if found is None or found in _PASSING:
+        return UnavailableError(found or "server_error", detail)
+    return InvalidError(found, detail)
+
+
+def counted(usage: object, asked: str, said: str) -> Usage | None:
+    """Return the figures of those names, or None: half a usage cannot be billed, and neither can an absurd one.
+
+    A server that miscounts has still answered.
+    """
+    figures = usage if isinstance(usage, dict) else {}
+    try:
+        return Usage.model_validate({"input_tokens": figures.get(asked), "output_tokens": figures.get(said)})
+    except ValidationError:
+        return None
+
+
+def answered(text: str | None, finish: str, model: ModelIdentity, usage: Usage | None, caps: Caps) -> Answer:
+    """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do."""
+    content = answer_text(text, finish, model.provider)
+    caps.admit(len(content.encode()))
+    return Answer(content=content, finish_reason=finish, model=model, usage=usage)
 
 
 async def follow(chunks: AsyncIterable[bytes], caps: Caps, take: Callable[[Event], bool]) -> None:
@@ -48,9 +120,12 @@ class _Listing(BaseModel):
     data: list[_Listed]
 
 
-def listed(body: bytes, where: str, limit: int) -> tuple[str, ...]:
-    """Return the names in a ``{"data": [{"id": …}]}`` listing, in its order, each once."""
-    names = dict.fromkeys(entry.id for entry in parsed(_Listing, body, where).data)
+async def listed(http: HttpClient, endpoint: Endpoint, path: str) -> tuple[str, ...]:
+    """Return the names in the ``{"data": [{"id": …}]}`` listing at ``path``, in its order, each once."""
+    with endpoint.hushed():
+        listing = parsed(_Listing, await http.get(endpoint, path), endpoint.label)
+    names = dict.fromkeys(entry.id for entry in listing.data)
+    limit = http.settings.caps.listed_models
     if len(names) > limit:
-        raise UnavailableError("malformed_answer", f"{where} lists {len(names)} models; at most {limit} are read")
+        raise UnavailableError("malformed_answer", f"{endpoint.label} lists {len(names)} models; at most {limit} are read")
     return tuple(names)

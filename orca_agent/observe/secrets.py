@@ -7,7 +7,7 @@ reach the journal, so a secret never gets into an entry, a proof or a log.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, SecretStr
@@ -49,5 +49,44 @@ class Secrets:
             text = text.replace(value, STRUCK)
         return type(document).model_validate_json(text)
 
+    def stream(self, emit: Callable[[str], None]) -> StruckStream:
+        """Return a stream that hands on text with every secret replaced, also one that arrives in pieces."""
+        return StruckStream(self, self._values, emit)
+
     def __repr__(self) -> str:
         return f"Secrets({len(self._values)} values)"
+
+
+class StruckStream:
+    """Text on its way to a reader. What may be the beginning of a secret is held back until more has come."""
+
+    def __init__(self, secrets: Secrets, values: Sequence[str], emit: Callable[[str], None]) -> None:
+        self._secrets = secrets
+        self._values = values
+        self._emit = emit
+        self._held = ""
+
+    def add(self, piece: str) -> None:
+        """Take a piece and hand on what is certain."""
+        text = self._secrets.strike(self._held + piece)
+        keep = max((_overlap(text, value) for value in self._values), default=0)
+        self._held = text[len(text) - keep :]
+        self._send(text[: len(text) - keep])
+
+    def end(self) -> None:
+        """No more comes: hand on what was held back."""
+        held, self._held = self._held, ""
+        self._send(held)
+
+    def drop(self) -> None:
+        """Forget what was held back: the text so far is void."""
+        self._held = ""
+
+    def _send(self, text: str) -> None:
+        if text:
+            self._emit(text)
+
+
+def _overlap(text: str, secret: str) -> int:
+    """Return how many characters at the end of ``text`` are the beginning of ``secret``."""
+    return next((size for size in range(min(len(text), len(secret) - 1), 0, -1) if text.endswith(secret[:size])), 0)

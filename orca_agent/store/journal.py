@@ -36,7 +36,7 @@ class RunRecord:
     started: float
     #: when the run must end, or None
     deadline: float | None
-    #: set once the run has ended: success, partial or error
+    #: set once the run has ended: success, partial or error; ``failed`` if it ended without an output
     status: str | None = None
     finished: float | None = None
 

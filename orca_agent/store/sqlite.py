@@ -8,17 +8,24 @@ statement over a JSON array: the thread gives up the interpreter lock once a bat
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
-from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_agent.store.waves import waves
+from orca_protocol.documents import describe
+from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
 
 T = TypeVar("T")
@@ -112,7 +119,10 @@ class SqliteJournal:
         """Return what was recorded, in path order."""
         sql = "SELECT entry FROM entries WHERE run_id = ? AND entry IS NOT NULL"
         rows = await self._do(lambda db: db.execute(sql, (run_id,)).fetchall())
-        return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
+        try:
+            return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
+        except ValidationError as error:
+            raise InvalidError("journal_damaged", f"run {run_id} in {self._path} cannot be read: {describe(error)}") from error
 
     async def lost(self, run_id: str) -> tuple[Lost, ...]:
         """Return the calls that were asked and have no entry."""
@@ -168,8 +178,9 @@ class SqliteJournal:
             try:
                 db = db or _open(self._path)
                 with db:
+                    db.execute("BEGIN IMMEDIATE")
                     news = _write(db, batch)
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - the thread's outermost loop: whoever waits must be told, whatever it was
                 news = [(job.done, error) for job in batch]
             _tell([(done, self._explained(result)) for done, result in news])
         if db is not None:
@@ -193,21 +204,27 @@ class SqliteJournal:
 
 
 def _write(db: sqlite3.Connection, batch: Sequence[_Work | _Append]) -> _News:
-    """Do the whole batch; one job's failure is its own and leaves the others in the transaction."""
+    """Do the whole batch. One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
     news: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
     appends = [job for job in batch if isinstance(job, _Append)]
-    if appends:
-        rows = json.dumps([job.row for job in appends], ensure_ascii=False)
-        written = _attempt(lambda db: set(db.execute(_APPEND, (rows,)).fetchall()), db)
-        news += [(job.done, _append_result(job.row, written)) for job in appends]
+    for wave in waves(appends, key=lambda job: (job.row[0], job.row[2])):
+        rows = json.dumps([job.row for job in wave], ensure_ascii=False)
+        written = _attempt(functools.partial(_append, rows), db)
+        news += [(job.done, _append_result(job.row, written)) for job in wave]
     return news
 
 
+def _append(rows: str, db: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(db.execute(_APPEND, (rows,)).fetchall())
+
+
 def _attempt(work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> Any:
-    """Return the result, or the database's error as a value."""
+    """Return the result, or the database's error as a value; raise it if the transaction is gone, and with it the others' work."""
     try:
         return work(db)
     except sqlite3.Error as error:
+        if not db.in_transaction:
+            raise
         return error
 
 
@@ -219,29 +236,43 @@ def _append_result(row: _Row, written: set[tuple[str, str]] | sqlite3.Error) -> 
 
 def _open(path: FilePath) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=30)
+    db = sqlite3.connect(path, timeout=30, isolation_level=None)  # transactions are begun by hand
     try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            db.execute(f"PRAGMA {pragma}")
-        db.executescript(_SCHEMA)
+        _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        _patiently(lambda: db.executescript(_SCHEMA))
     except sqlite3.Error:
         db.close()
         raise
     return db
 
 
+def _patiently(work: Callable[[], object]) -> None:
+    """Try for some seconds: of two processes that open a new file at once, SQLite sends one away without waiting."""
+    for _ in range(100):
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    work()
+
+
 def _tell(news: _News) -> None:
     """Hand the results to the event loop that asked; a loop that has gone does not want them."""
-    loop = news[0][0].get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(_settle, news)
+    with suppress(RuntimeError):  # raised by a loop that is closed
+        news[0][0].get_loop().call_soon_threadsafe(_settle, news)
 
 
 def _settle(news: _News) -> None:
     for done, result in news:
         if done.cancelled():
             continue
-        if isinstance(result, OrcaError):
+        if isinstance(result, Exception):
             done.set_exception(result)
         else:
             done.set_result(result)

@@ -8,14 +8,15 @@ from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import Hold, Journal, Lost
-from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, OnEvent
+from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, ModelResolved, OnEvent
 from orca_agent.work.live import Answered
 from orca_engine.machine import Call
 from orca_protocol.journal import Entry, Path
-from orca_protocol.model import Attempt
+from orca_protocol.model import Answer, Attempt, Failure
 
 #: outcome of an attempt that was under way when an earlier process ended
 LOST = "lost"
+_SHOWN_LOSSES = 100
 
 
 class ModelCalls:
@@ -44,6 +45,7 @@ class ModelCalls:
         self._clock = clock
         self._lost = lost
         self._begun: dict[Path, float] = {}
+        self._announced: set[str] = set()
 
     async def intend(self, calls: Sequence[Call]) -> None:
         """Journal that ``calls`` are about to be asked."""
@@ -54,7 +56,16 @@ class ModelCalls:
         self._begun[call.path] = self._clock.monotonic()
         self._on_event(CallStarted(call.path, call.name))
         asked = await self._ask(call)
-        return self._secrets.clean(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
+        return self._without_secrets(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
+
+    def _without_secrets(self, result: Answer | Failure) -> Answer | Failure:
+        """Strike secrets out; but an answer that peers will decode again must not be edited, so it is a failure instead."""
+        clean = self._secrets.clean(result)
+        if clean is not result and isinstance(result, Answer) and result.model.digest is not None:
+            return Failure(
+                code="secret_in_answer", detail="the answer contains one of this node's own keys, which a proof must not hold"
+            )
+        return clean
 
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
@@ -64,20 +75,30 @@ class ModelCalls:
 
     async def _ask(self, call: Call) -> Asked:
         found = await self._registry.resolve(call.request.model)
+        if call.request.model not in self._announced:
+            self._announced.add(call.request.model)
+            self._on_event(ModelResolved(call.request.model, found.provider.name, found.model, found.alias is not None))
 
-        def on_delta(text: str) -> None:
-            self._on_event(Delta(call.path, call.name, self._secrets.strike(text)))
+        stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text)))
 
-        return await ask(
+        def on_restart() -> None:
+            stream.drop()
+            self._on_event(CallRestarted(call.path, call.name))
+
+        asked = await ask(
             found.provider,
             found.model,
             call.request,
             policy=self._policy,
-            on_delta=on_delta if self._follow else None,
-            on_restart=lambda: self._on_event(CallRestarted(call.path, call.name)),
+            on_delta=stream.add if self._follow else None,
+            on_restart=on_restart,
             clock=self._clock,
         )
+        stream.end()
+        return asked
 
     def _lost_attempts(self, path: Path) -> list[Attempt]:
         lost = self._lost.get(path)
-        return [] if lost is None else [Attempt(started=lost.asked_at, duration_ms=0, outcome=LOST)] * lost.times
+        return (
+            [] if lost is None else [Attempt(started=lost.asked_at, duration_ms=0, outcome=LOST)] * min(lost.times, _SHOWN_LOSSES)
+        )

@@ -16,6 +16,8 @@ class RunStarted:
     answered: int
     #: calls that were under way when the run was interrupted; they are asked once more
     lost: int
+    #: seconds until it is ended by its deadline, or None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

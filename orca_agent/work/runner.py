@@ -11,7 +11,7 @@ from orca_agent.models.retry import Clock, Policy, SystemClock
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
 from orca_agent.work.calls import ModelCalls
-from orca_agent.work.events import ModelResolved, OnEvent, RunStarted
+from orca_agent.work.events import OnEvent, RunStarted
 from orca_agent.work.live import LiveRun
 from orca_engine.item import Item
 from orca_engine.machine import Machine
@@ -69,23 +69,35 @@ class Runner:
         ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
         Raises InvalidError before anything was asked for a spec this node cannot run, and what the journal raises.
         """
-        if self._secrets.are_in(spec):
-            raise InvalidError("secret_in_spec", "the spec contains one of this node's own keys; specs and proofs are public")
+        refuse_secrets(self._secrets, item, spec)
         machine: Machine[Ended] = Machine(program_of(item))
         try:
             run, hold = await self._begin_or_resume(item, spec, timeout, resume)
-            entries = await self._drive(machine, run, hold)
+            return await self._complete(item, machine, run, hold)
         finally:
             machine.close()
-        output = output_of(item, machine.result, entries)
-        finished = run.finished or self._clock.now().timestamp()
-        await self._journal.finish(hold, output.status, finished)
-        return Finished(run, item, entries, output, finished)
+
+    async def go_on(self, item: Item, run: RunRecord, hold: Hold) -> Finished:
+        """Take a run that is held already to its end. Raises as ``run`` does."""
+        refuse_secrets(self._secrets, item, run.spec)
+        machine: Machine[Ended] = Machine(program_of(item))
+        try:
+            await self._resolve_models(item)
+            return await self._complete(item, machine, run, hold)
+        finally:
+            machine.close()
 
     def stop(self, reason: StopReason) -> None:
         """End the run that is under way; what was answered is kept."""
         if self._live is not None:
             self._live.stop(reason)
+
+    async def _complete(self, item: Item, machine: Machine[Ended], run: RunRecord, hold: Hold) -> Finished:
+        entries = await self._drive(machine, run, hold)
+        output = output_of(item, machine.result, entries)
+        finished = run.finished or self._clock.now().timestamp()
+        await self._journal.finish(hold, output.status, finished)
+        return Finished(run, item, entries, output, finished)
 
     async def _begin_or_resume(self, item: Item, spec: bytes, timeout: float | None, resume: bool) -> tuple[RunRecord, Hold]:
         found = await self._journal.latest(item.id) if resume else None
@@ -98,14 +110,14 @@ class Runner:
 
     async def _resolve_models(self, item: Item) -> None:
         for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
-            found = await self._registry.resolve(name)
-            self._on_event(ModelResolved(name, found.provider.name, found.model, found.alias is not None))
+            await self._registry.resolve(name)
 
     async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
-        self._on_event(RunStarted(run.id, len(known), len(lost)))
+        left = None if run.deadline is None else max(0.0, run.deadline - self._clock.now().timestamp())
+        self._on_event(RunStarted(run.id, len(known), len(lost), left))
         calls = ModelCalls(
             self._journal,
             hold,
@@ -131,3 +143,9 @@ class Runner:
             return None
         left = max(0.0, run.deadline - self._clock.now().timestamp())
         return asyncio.get_running_loop().call_later(left, self.stop, "deadline")
+
+
+def refuse_secrets(secrets: Secrets, item: Item, spec: bytes) -> None:
+    """Refuse an item that holds one of this node's own keys, in whatever way its spec spells it."""
+    if secrets.are_in(spec) or secrets.are_in(item.spec.model_dump_json().encode()):
+        raise InvalidError("secret_in_spec", "the spec contains one of this node's own keys; specs and proofs are public")

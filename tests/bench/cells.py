@@ -2,20 +2,25 @@
 
 Prints one JSON object: wall milliseconds and CPU milliseconds per call of each repeat, most memory resident. The first
 repeat opens the connections and is not counted. ``orca``: the runner with its SQLite journal, from spec bytes to output, as
-``orca run`` does it. ``aiohttp``: the same calls by a bare client, which is what can be had at all.
+``orca run`` does it. ``orca-postgres``: the same with the journal in an embedded PostgreSQL, which works beside the model
+server. ``aiohttp``: the same calls by a bare client, which is what can be had at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orca_agent.store.journal import Journal
 
 #: workload → (agents, swarm type, latencies on the critical path)
 WORKLOADS = {
@@ -53,27 +58,48 @@ async def measure(once: Callable[[], Awaitable[None]], calls: int, repeats: int)
 
 async def orca(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
     """Measure the runner."""
+    from orca_agent.store.sqlite import SqliteJournal
+
+    with tempfile.TemporaryDirectory() as folder:
+        return await run_orca(workload, base_url, repeats, SqliteJournal(Path(folder) / "journal.db"))
+
+
+async def orca_postgres(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
+    """Measure the runner on the journal that several processes share."""
+    from orca.postgres import EmbeddedPostgres
+    from orca_agent.store.migrate import migrate
+    from orca_agent.store.postgres import PostgresJournal
+
+    cores = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o711)  # where we are root, the server runs as another account
+        os.sched_setaffinity(0, {0})
+        with EmbeddedPostgres(Path(folder) / "postgres") as server:
+            os.sched_setaffinity(0, cores)
+            migrate(server.url)
+            return await run_orca(workload, base_url, repeats, PostgresJournal(server.url))
+
+
+async def run_orca(workload: str, base_url: str, repeats: int, journal: Journal) -> dict[str, Any]:
+    """Measure the runner on ``journal``, and close it."""
     from orca_agent.models.http import HttpClient
     from orca_agent.models.openai import OpenAIProvider, OpenAISettings
     from orca_agent.models.registry import Registry
     from orca_agent.observe.secrets import Secrets
-    from orca_agent.store.sqlite import SqliteJournal
     from orca_agent.work.runner import Runner
     from orca_engine.item import Item
 
     spec = spec_of(workload)
     http = HttpClient()
     registry = Registry([OpenAIProvider(OpenAISettings(base_url, models=("scripted",)), http)], {})
-    with tempfile.TemporaryDirectory() as folder:
-        journal = SqliteJournal(Path(folder) / "journal.db")
 
-        async def once() -> None:
-            finished = await Runner(journal, registry, Secrets()).run(Item.local(spec), spec)
-            if finished.output.status != "success":
-                raise RuntimeError(f"a run ended with {finished.output.status}")
+    async def once() -> None:
+        finished = await Runner(journal, registry, Secrets()).run(Item.local(spec), spec)
+        if finished.output.status != "success":
+            raise RuntimeError(f"a run ended with {finished.output.status}")
 
-        result = await measure(once, WORKLOADS[workload][0], repeats)
-        await journal.close()
+    result = await measure(once, WORKLOADS[workload][0], repeats)
+    await journal.close()
     await registry.close()
     await http.close()
     return result
@@ -108,7 +134,7 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-DRIVERS = {"orca": orca, "aiohttp": aiohttp}
+DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "aiohttp": aiohttp}
 
 if __name__ == "__main__":
     driver, workload, base_url, repeats = sys.argv[1:]

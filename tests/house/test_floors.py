@@ -31,7 +31,21 @@ def test_every_package_stands_on_a_floor() -> None:
     assert sorted(acyclic["ancestors"]) == sorted(PACKAGES)
 
 
-MIDDLE = ["serve", "app", "api", "leasing", "reviewing", "gate", "store", "migrate", "migrations", "rules", "settings", "chain"]
+MIDDLE = [
+    "serve",
+    "app",
+    "api",
+    "leasing",
+    "reviewing",
+    "gate",
+    "store",
+    "migrate",
+    "migrations",
+    "rules",
+    "koii",
+    "settings",
+    "chain",
+]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One PostgreSQL for the session; each test begins with empty tables."""
+"""The session's PostgreSQL, in a database of the middle server's own; each test begins with empty tables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from middle_server.migrate import migrate
-from tests.fakes.postgres import postgres
+from orca.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    with postgres() as url:
-        yield url
+def postgres_url(postgres: EmbeddedPostgres) -> str:
+    """The superuser's address of the session's server."""
+    return postgres.superuser_url
 
 
 @pytest.fixture(scope="session")

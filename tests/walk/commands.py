@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,14 +40,35 @@ class Shell:
 
     def orca(self, *arguments: str | Path, program: list[str] | None = None) -> Ended:
         """Run one command to its end."""
+        command = [*(program or MAIN), *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self._variables(), cwd=self.home, capture_output=True, text=True, timeout=110, check=False
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def running(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """Start one command in a process group of its own; what still runs at the end of the block is killed."""
+        with subprocess.Popen(
+            [*MAIN, *map(str, arguments)],
+            env=self._variables(),
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _variables(self) -> dict[str, str]:
         clean = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
-        environment = {
+        return {
             **clean,
             "HOME": str(self.home),
             "ORCA_HOME": str(self.home / "orca"),
             "PYTHONPATH": str(ROOT),
             **self.environment,
         }
-        command = [*(program or MAIN), *map(str, arguments)]
-        done = subprocess.run(command, env=environment, cwd=self.home, capture_output=True, text=True, timeout=110, check=False)
-        return Ended(done.returncode, done.stdout, done.stderr)

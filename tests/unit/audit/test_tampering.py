@@ -185,7 +185,9 @@ def test_a_package_signed_with_another_key_is_caught_by_authenticity() -> None:
 def test_a_devnet_key_proves_nothing_outside_a_devnet() -> None:
     key = devnet_key(0)
     assert verdicts(package(key=key), signer=public_key_of(key))["authenticity"] == ("mismatch", "devnet_key")
-    assert verdicts(package(key=key, network="devnet-1"), signer=public_key_of(key))["authenticity"] == ("valid", "ok")
+    claimed = package(key=key, network="devnet-1")
+    assert verdicts(claimed, signer=public_key_of(key))["authenticity"] == ("mismatch", "devnet_key")
+    assert verdicts(claimed, signer=public_key_of(key), network="devnet-1")["authenticity"] == ("valid", "ok")
 
 
 def test_loose_base64_is_caught_by_integrity_or_authenticity() -> None:
@@ -201,6 +203,45 @@ def test_loose_base64_is_caught_by_integrity_or_authenticity() -> None:
 
 def test_a_proof_of_another_work_item_is_caught_by_authenticity() -> None:
     assert verdicts(package(work_item="spec:" + "0" * 64))["authenticity"] == ("mismatch", "work_item_differs")
+
+
+@pytest.mark.parametrize("left_out", ["_type", "predicateType"])
+def test_a_statement_that_does_not_say_what_it_is_is_caught_by_integrity(left_out: str) -> None:
+    statement = json.loads(base64.b64decode(json.loads(HONEST["statement.dsse.json"])["payload"]))
+    del statement[left_out]
+    assert verdicts({**HONEST, "statement.dsse.json": dsse.sign(canonical(statement), KEY)})["integrity"][0] == "mismatch"
+
+
+def test_a_statement_with_other_names_for_its_fields_is_caught_by_integrity() -> None:
+    statement = json.loads(base64.b64decode(json.loads(HONEST["statement.dsse.json"])["payload"]))
+    statement["predicate_type"] = statement.pop("predicateType")
+    assert verdicts({**HONEST, "statement.dsse.json": dsse.sign(canonical(statement), KEY)})["integrity"][0] == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "code"),
+    [
+        ({"started": "9999-99-99T99:99:99.999Z"}, "times_malformed"),
+        ({"finished": "2025-01-01T00:00:00.000Z"}, "times_malformed"),
+        ({"task_id": "T"}, "lease_missing"),
+        ({"round": 3}, "lease_missing"),
+        ({"lease_sha256": "0" * 64}, "lease_missing"),
+        ({"fencing_token": "1"}, "lease_missing"),
+    ],
+)
+def test_what_a_statement_claims_without_ground_is_caught_by_authenticity(predicate: dict[str, Any], code: str) -> None:
+    assert verdicts(resigned(HONEST, **predicate))["authenticity"] == ("mismatch", code)
+
+
+def test_a_submission_without_a_lease_is_caught_by_authenticity() -> None:
+    assert verdicts({**HONEST, "submission.json": b"{}"})["authenticity"] == ("mismatch", "lease_missing")
+
+
+def test_a_strangers_field_name_is_shown_short_and_harmless() -> None:
+    evil = HONEST["output.json"][:-1] + b',"\\r\\nSOUND: valid\\u001b[1m' + b"x" * 500 + b'":1}'
+    detail = verdicts({**HONEST, "output.json": canonical(json.loads(evil))}).results["integrity"].detail
+    assert detail.isprintable()
+    assert len(detail) < 300
 
 
 def test_a_file_listed_twice_is_caught_by_integrity() -> None:

@@ -16,7 +16,7 @@ from orca_protocol.errors import InvalidError, LimitError, OrcaError, Unavailabl
 from orca_protocol.model import Answer, Message, ModelIdentity, Usage
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca_agent.models.conftest import SMALL
-from tests.unit.orca_agent.models.requests import asked
+from tests.unit.orca_agent.models.requests import ABSURD, asked, events
 
 KEY = "sk-ant-test-0123456789"
 
@@ -115,23 +115,53 @@ async def test_names_are_listed(provider: Provider, server: ScriptedServer) -> N
     assert await provider.models() == ("c1", "c2")
 
 
-class Sent:
-    def __init__(self, chunks: list[bytes]) -> None:
-        self._rest = iter(chunks)
-
-    def __aiter__(self) -> Sent:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for chunk in self._rest:
-            return chunk
-        raise StopAsyncIteration
+def offline() -> AnthropicProvider:
+    return AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY)), HttpClient(HttpSettings(caps=SMALL)))
 
 
-def streamed(*events: dict[str, Any]) -> Answer:
-    provider = AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY)), HttpClient(HttpSettings(caps=SMALL)))
-    chunks = [f"event: x\ndata: {json.dumps(event)}\n\n".encode() for event in events]
-    return asyncio.run(provider._streamed("c", Sent(chunks), lambda piece: None))
+def streamed(*said: dict[str, Any]) -> Answer:
+    return asyncio.run(offline()._streamed("c", events(*said), lambda piece: None))
+
+
+def answered(text: str, stop_reason: str, usage: Any, *, streaming: bool, at_first: Any = None) -> Answer:
+    """The same answer in both manners; a stream may have said another usage before."""
+    if not streaming:
+        reply = {"model": "c", "content": [{"type": "text", "text": text}], "stop_reason": stop_reason, "usage": usage}
+        return offline()._whole("c", json.dumps(reply).encode())
+    return streamed(
+        {"type": "message_start", "message": {"model": "c", "usage": at_first}},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
+        {"type": "message_delta", "delta": {"stop_reason": stop_reason}, "usage": usage},
+        {"type": "message_stop"},
+    )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_refusal_is_none_the_less_one_for_its_first_words(streaming: bool) -> None:
+    with pytest.raises(InvalidError, match="model_refused"):
+        answered("I would say", "refusal", None, streaming=streaming)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("figure", ABSURD, ids=lambda figure: repr(figure)[:20])
+def test_an_absurd_usage_is_none(figure: Any, streaming: bool) -> None:
+    for usage in ({"input_tokens": figure, "output_tokens": 1}, {"input_tokens": 1, "output_tokens": figure}):
+        answer = answered("said", "end_turn", usage, streaming=streaming, at_first={"input_tokens": 3, "output_tokens": 1})
+        assert (answer.content, answer.usage) == ("said", None)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("usage", ["many", 7, [1, 2], True])
+def test_a_usage_that_is_none_at_all(usage: Any, streaming: bool) -> None:
+    answer = answered("said", "end_turn", usage, streaming=streaming, at_first={"input_tokens": 3, "output_tokens": 1})
+    assert (answer.content, answer.usage) == ("said", None)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_largest_usage_there_is(streaming: bool) -> None:
+    usage = {"input_tokens": 10_000_000_000, "output_tokens": 0}
+    answer = answered("said", "end_turn", usage, streaming=streaming)
+    assert answer.usage == Usage(input_tokens=10_000_000_000, output_tokens=0)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +172,18 @@ def streamed(*events: dict[str, Any]) -> Answer:
         ("api_error", UnavailableError, "server_error"),
         ("something_new", UnavailableError, "server_error"),
         ("invalid_request_error", InvalidError, "bad_request"),
+        ("authentication_error", InvalidError, "unauthorised"),
+        ("billing_error", InvalidError, "payment_required"),
+        ("permission_error", InvalidError, "forbidden"),
+        ("not_found_error", InvalidError, "not_found"),
+        ("request_too_large", InvalidError, "request_too_large"),
     ],
 )
-def test_an_error_event_ends_the_stream(type_: str, kind: type[OrcaError], code: str) -> None:
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_reported_error_is_the_end(type_: str, kind: type[OrcaError], code: str, streaming: bool) -> None:
+    error = {"type": "error", "error": {"type": type_, "message": "Overloaded"}}
     with pytest.raises(kind) as caught:
-        streamed({"type": "error", "error": {"type": type_, "message": "Overloaded"}})
+        streamed(error) if streaming else offline()._whole("c", json.dumps(error).encode())
     assert caught.value.code == code
 
 
@@ -163,7 +200,7 @@ def test_thinking_and_unknown_events_are_passed_over() -> None:
     assert answer.usage == Usage(input_tokens=3, output_tokens=9)
 
 
-events = st.fixed_dictionaries(
+any_event = st.fixed_dictionaries(
     {"type": st.sampled_from(["message_start", "message_delta", "message_stop", "content_block_delta", "error", "ping"])},
     optional={
         "message": st.none() | st.fixed_dictionaries({"model": st.text(max_size=3)}) | st.integers(),
@@ -176,7 +213,7 @@ events = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(events, max_size=6))
+@given(st.lists(any_event, max_size=6))
 def test_any_stream_is_an_answer_or_one_family_of_errors(said: list[dict[str, Any]]) -> None:
     try:
         answer = streamed(*said)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca_agent.models.base import Caps, Text, error_for, excerpt, parse_retry_after, refuse_empty
+from orca_agent.models.base import Caps, Text, answer_text, error_for, excerpt, parse_retry_after
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -27,6 +27,10 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         ("inf", None),
         ("1e9", None),
         ("soon", None),
+        ("Fri, 20 Nov 99999999999999999999 12:00:00 GMT", None),
+        ("Fri, 20 Nov 2026 12:00:00 +99999999999999999999", None),
+        ("Fri, 20 Nov 2026 12:00:00 +9999", None),
+        (f"Fri, 20 Nov {'9' * 5000} 12:00:00 GMT", None),
         ("", None),
     ],
 )
@@ -37,6 +41,15 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
 @given(st.text())
 def test_retry_after_never_raises(header: str) -> None:
     wished = parse_retry_after(header, NOW)
+    assert wished is None or wished >= 0
+
+
+numbers = st.integers(0, 60) | st.integers()
+
+
+@given(numbers, numbers, numbers, st.sampled_from(["", "GMT", "-0000"]) | numbers.map("{:+05d}".format))
+def test_no_date_makes_retry_after_raise(day: int, year: int, minute: int, zone: str) -> None:
+    wished = parse_retry_after(f"Fri, {day} Nov {year} 12:{minute}:00 {zone}", NOW)
     assert wished is None or wished >= 0
 
 
@@ -102,14 +115,22 @@ def test_text_is_cut_off_at_its_cap_in_bytes() -> None:
         (None, "tool_calls", "empty_answer"),
         (None, "content_filter", "model_refused"),
         ("", "refusal", "model_refused"),
+        ("half", "content_filter", "model_refused"),
+        ("half", "refusal", "model_refused"),
     ],
 )
 def test_nothing_is_no_answer(content: str | None, finish: str, code: str) -> None:
     with pytest.raises(InvalidError) as caught:
-        refuse_empty(content, finish, "server")
+        answer_text(content, finish, "server")
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize(("content", "finish"), [("", "stop"), ("cut", "length"), ("half", "content_filter")])
+@pytest.mark.parametrize("content", [None, "", "half"])
+def test_what_the_server_calls_an_error_is_none_of_the_model(content: str | None) -> None:
+    with pytest.raises(UnavailableError, match="server_error"):
+        answer_text(content, "error", "server")
+
+
+@pytest.mark.parametrize(("content", "finish"), [("", "stop"), ("cut", "length"), ("said", "something_new")])
 def test_what_counts_as_an_answer(content: str, finish: str) -> None:
-    assert refuse_empty(content, finish, "server") == content
+    assert answer_text(content, finish, "server") == content

@@ -16,7 +16,7 @@ from orca_protocol.errors import InvalidError, LimitError, OrcaError, Unavailabl
 from orca_protocol.model import Answer, ModelIdentity, Usage
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca_agent.models.conftest import SMALL
-from tests.unit.orca_agent.models.requests import asked
+from tests.unit.orca_agent.models.requests import ABSURD, Sent, asked, events
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -154,6 +154,98 @@ async def test_an_error_inside_a_success(provider: Provider, server: ScriptedSer
         await provider.complete("m", asked(), None)
 
 
+def offline() -> OpenAIProvider:
+    return OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
+
+
+def said(*, streaming: bool, choice: dict[str, Any] | None = None, **more: Any) -> Answer:
+    """What comes of one choice (by default a sound one) in both manners; a stream brings its text first, and the rest after it."""
+    choice = {"finish_reason": "stop"} if choice is None else choice
+    text = {"content": "half"}
+    if not streaming:
+        return offline()._whole("m", json.dumps({"choices": [{"message": text, **choice}], **more}).encode())
+    stream = events({"choices": [{"delta": text}]}, {"choices": [{"delta": {}, **choice}], **more})
+    return asyncio.run(offline()._streamed("m", stream, lambda piece: None))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("choice", "kind", "code"),
+    [
+        ({"finish_reason": "content_filter"}, InvalidError, "model_refused"),
+        ({"finish_reason": "error"}, UnavailableError, "server_error"),
+        ({"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}, UnavailableError, "server_error"),
+        ({"finish_reason": "error", "error": {"code": 429, "message": "slow down"}}, UnavailableError, "rate_limited"),
+        ({"finish_reason": "error", "error": {"code": 403, "message": "flagged"}}, InvalidError, "forbidden"),
+        ({"finish_reason": "error", "error": {"code": "invalid_api_key"}}, InvalidError, "unauthorised"),
+        ({"finish_reason": "stop", "error": {"message": "lost"}}, UnavailableError, "server_error"),
+        ({"finish_reason": None, "error": "lost"}, UnavailableError, "server_error"),
+    ],
+)
+def test_half_a_text_is_no_answer(choice: dict[str, Any], kind: type[OrcaError], code: str, streaming: bool) -> None:
+    with pytest.raises(kind) as caught:
+        said(choice=choice, streaming=streaming)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        ({"code": "invalid_api_key", "type": "invalid_request_error"}, InvalidError, "unauthorised"),
+        ({"code": "model_not_found", "type": "invalid_request_error"}, InvalidError, "not_found"),
+        ({"code": "insufficient_quota", "type": "insufficient_quota"}, InvalidError, "payment_required"),
+        ({"code": 429, "type": "insufficient_quota"}, InvalidError, "payment_required"),
+        ({"code": "rate_limit_exceeded", "type": "insufficient_quota"}, InvalidError, "payment_required"),
+        ({"code": "billing_hard_limit_reached"}, InvalidError, "payment_required"),
+        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, InvalidError, "bad_request"),
+        ({"code": None, "type": "invalid_request_error"}, InvalidError, "bad_request"),
+        ({"code": "unheard_of", "type": "invalid_request_error"}, InvalidError, "bad_request"),
+        ({"code": "content_filter"}, InvalidError, "model_refused"),
+        ({"code": "404", "type": "None"}, InvalidError, "not_found"),
+        ({"code": "rate_limit_exceeded", "type": "requests"}, UnavailableError, "rate_limited"),
+        ({"code": "rate_limit_exceeded", "type": "invalid_request_error"}, UnavailableError, "rate_limited"),
+        ({"code": 503, "type": "invalid_request_error"}, UnavailableError, "overloaded"),
+        ({"code": 42, "type": "server_error"}, UnavailableError, "server_error"),
+        ({"code": "unheard_of", "type": "unheard_of"}, UnavailableError, "server_error"),
+        ({"message": None, "type": "NotFoundError"}, InvalidError, "not_found"),
+        ({}, UnavailableError, "server_error"),
+        ("model_not_found", InvalidError, "not_found"),
+        ("out of memory", UnavailableError, "server_error"),
+    ],
+)
+def test_an_error_is_known_by_its_name(error: Any, kind: type[OrcaError], code: str, streaming: bool) -> None:
+    with pytest.raises(kind) as caught:
+        said(error={"message": "as said", **error} if isinstance(error, dict) else error, streaming=streaming)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("figure", ABSURD, ids=lambda figure: repr(figure)[:20])
+def test_an_absurd_usage_is_none(figure: Any, streaming: bool) -> None:
+    for usage in ({"prompt_tokens": figure, "completion_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": figure}, figure):
+        answer = said(usage=usage, streaming=streaming)
+        assert (answer.content, answer.usage) == ("half", None)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_largest_usage_there_is(streaming: bool) -> None:
+    answer = said(usage={"prompt_tokens": 0, "completion_tokens": 10_000_000_000, "total_tokens": -1}, streaming=streaming)
+    assert answer.usage == Usage(input_tokens=0, output_tokens=10_000_000_000)
+
+
+async def test_a_proxy_in_the_environment_is_not_asked(
+    provider: Provider, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as environment:
+        for name in ("no_proxy", "NO_PROXY"):
+            environment.delenv(name, raising=False)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            environment.setenv(name, "http://127.0.0.1:1")
+        assert (await provider.complete("m", asked(), None)).content == "out(A,1)"
+    assert server.stats(prompts=False)["total"] == 1
+
+
 async def test_a_body_beyond_the_cap_is_cut_off(provider: Provider, server: ScriptedServer) -> None:
     faulty(server, kind="huge", after=200_000)
     with pytest.raises(LimitError, match="body_too_large"):
@@ -216,10 +308,34 @@ def test_openai_itself_gets_its_newer_field() -> None:
     assert "max_tokens" not in body
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "localhost:80", "http://user:pw@host/v1", "http://host/v1?key=1", ""])
+BAD_URLS = [
+    "ftp://x",
+    "http://",
+    "localhost:80",
+    "http://user:pw@host/v1",
+    "http://host/v1?key=1",
+    "",
+    "http://[::1",
+    "http://:pw@host",
+    "http://@host",
+    "http://host:99999/v1",
+    "http://host:abc/v1",
+    "http://host:-1",
+    "http://host:0",
+    "http://host/v1?",
+    "http://host/v1#",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
 def test_base_urls_that_are_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="bad_base_url"):
         OpenAIProvider(OpenAISettings(base_url=url), HttpClient())
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8080/v1", "https://host", "http://host:65535/@x"])
+def test_base_urls_that_are_taken(url: str) -> None:
+    assert OpenAIProvider(OpenAISettings(base_url=url), HttpClient())._endpoint.base_url == url
 
 
 @pytest.mark.parametrize("key", ["", " x", "a\nX-Other: b", "schlüssel"])
@@ -247,9 +363,8 @@ replies = st.dictionaries(names, json_values | st.lists(st.dictionaries(names, j
 
 @given(st.binary(max_size=200) | replies.map(lambda reply: json.dumps(reply).encode()))
 def test_any_answer_is_an_answer_or_one_family_of_errors(data: bytes) -> None:
-    provider = OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
     try:
-        answer = provider._whole("m", data)
+        answer = offline()._whole("m", data)
     except OrcaError:
         return
     answer.content.encode()
@@ -257,23 +372,8 @@ def test_any_answer_is_an_answer_or_one_family_of_errors(data: bytes) -> None:
 
 @given(st.lists(st.binary(max_size=60) | replies.map(lambda r: b"data: " + json.dumps(r).encode() + b"\n\n"), max_size=6))
 def test_any_stream_is_an_answer_or_one_family_of_errors(chunks: list[bytes]) -> None:
-    provider = OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
-
-    class Sent:
-        def __init__(self) -> None:
-            self._rest = iter(chunks)
-
-        def __aiter__(self) -> Sent:
-            return self
-
-        async def __anext__(self) -> bytes:
-            try:
-                return next(self._rest)
-            except StopIteration:
-                raise StopAsyncIteration from None
-
     try:
-        answer = asyncio.run(provider._streamed("m", Sent(), lambda piece: None))
+        answer = asyncio.run(offline()._streamed("m", Sent(chunks), lambda piece: None))
     except OrcaError:
         return
     answer.content.encode()

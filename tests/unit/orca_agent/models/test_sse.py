@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -40,7 +41,7 @@ texts = st.lists(
 )
 
 
-@given(texts, st.sampled_from(["\n", "\r\n"]), st.lists(st.integers(0, 10_000), max_size=8))
+@given(texts, st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(0, 10_000), max_size=8))
 def test_chunk_boundaries_do_not_matter(said: list[str], end: str, cuts: list[int]) -> None:
     stream = "".join(f": beat{end}data: {text}{end}{end}" for text in said).encode()
     assert read(stream, cuts) == [Event("message", text) for text in said]
@@ -54,6 +55,24 @@ def test_any_bytes_give_events_or_one_family_of_errors(data: bytes, cuts: list[i
     except OrcaError:
         return
     assert all(len(event.data.encode()) <= 40 for event in events)
+
+
+@pytest.mark.parametrize("cut", [(b"\r", b"\n"), (b"\r", b"", b"\n"), (b"\r\n",), (b"\r",)])
+def test_a_line_end_between_chunks_is_one(cut: tuple[bytes, ...]) -> None:
+    reader = SseReader(Caps())
+    chunks = (b"data: x", *cut, b"data: y", *cut, *cut)
+    assert [event for chunk in chunks for event in reader.feed(chunk)] == [Event("message", "x\ny")]
+
+
+def test_a_line_in_tiny_pieces_costs_what_its_bytes_cost() -> None:
+    reader = SseReader(Caps())
+    begun = time.process_time()
+    reader.feed(b"data: " + b"x" * 500_000)
+    for _ in range(20_000):  # copying the line each time is more than 10 GB: seconds, against milliseconds
+        reader.feed(b"x")
+    (event,) = reader.feed(b"\n\n")
+    assert len(event.data) == 520_000
+    assert time.process_time() - begun < 1.0
 
 
 @pytest.mark.parametrize("data", [b"data: " + b"x" * 100, b"data: " + b"x" * 100 + b"\n\n", b"data: xxxxxxxxx\n" * 10])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from orca_agent.observe.secrets import STRUCK, Secrets
@@ -36,3 +38,29 @@ def test_secrets_are_found_in_bytes_plainly_and_as_json() -> None:
 def test_text_and_repr_show_none() -> None:
     assert SECRETS.strike("a sk-very-secret-1 b") == f"a {STRUCK} b"
     assert "secret-1" not in repr(SECRETS)
+
+
+@given(
+    st.text(alphabet="sk-veryct1 x", max_size=40),
+    st.text(alphabet="sk-veryct1 x", max_size=40),
+    st.lists(st.integers(1, 7), max_size=30),
+)
+def test_a_secret_in_pieces_never_reaches_a_reader_and_nothing_else_is_lost(before: str, after: str, sizes: list[int]) -> None:
+    text = f"{before}sk-very-secret-1{after}"
+    seen: list[str] = []
+    stream = SECRETS.stream(seen.append)
+    for size in [*sizes, len(text)]:
+        stream.add(text[:size])
+        text = text[size:]
+    stream.end()
+    assert "".join(seen) == SECRETS.strike(f"{before}sk-very-secret-1{after}")
+    assert "sk-very-secret-1" not in "".join(seen)
+
+
+def test_what_was_held_back_is_forgotten_when_the_text_is_void() -> None:
+    seen: list[str] = []
+    stream = SECRETS.stream(seen.append)
+    stream.add("hello sk-very")
+    stream.drop()
+    stream.end()
+    assert seen == ["hello "]

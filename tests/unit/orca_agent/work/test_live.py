@@ -186,3 +186,38 @@ async def test_con_4_a_failing_agent_does_not_hold_up_the_others() -> None:
     entries, output = await drive(item, Shuffled(answer))
     assert [entry.kind for entry in entries] == ["answer", "error", "answer"]
     assert output.status == "partial"
+
+
+async def test_nothing_is_asked_on_the_ground_of_an_answer_that_is_not_durable_yet() -> None:
+    """The write-ahead promise: B reads A's answer, so B is neither intended nor asked before A's entry is kept."""
+    world = Shuffled()
+    kept = asyncio.Event()
+    writing = asyncio.Event()
+
+    async def record(call: Call, entry: Entry) -> None:
+        writing.set()
+        await kept.wait()
+        world.recorded.append(entry)
+
+    world.record = record  # type: ignore[method-assign]
+    task = asyncio.create_task(drive(item_of(agents=[agent("A"), agent("B")]), world))
+    await writing.wait()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.intended == world.asked == [Path(1, 0, 0)]
+    kept.set()
+    entries, _ = await task
+    assert len(entries) == 2
+
+
+async def test_a_stop_also_ends_the_calls_that_wait_for_a_free_place() -> None:
+    item = item_of(agents=[agent(f"A{n}") for n in range(6)], swarm_type="ConcurrentWorkflow")
+    machine: Machine[Ended] = Machine(program_of(item))
+    world = Shuffled()
+    world._wait = lambda: asyncio.sleep(0.01)  # type: ignore[method-assign]
+    live = LiveRun(machine, world, {}, in_flight=1)
+    world.after_record = lambda count: live.stop("cancelled")
+    entries = await asyncio.wait_for(live.drive(), 10)
+    assert [entry.kind for entry in entries].count("stop") == 5
+    assert len(world.asked) == 1
+    assert world.most_in_flight == 1

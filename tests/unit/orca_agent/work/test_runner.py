@@ -179,14 +179,51 @@ async def test_without_resume_the_same_spec_is_a_new_run(bench: Bench) -> None:
 async def test_a_resumed_run_keeps_its_deadline(bench: Bench) -> None:
     bench.model.latency["*"] = 30
     spec = spec_of("A")
-    task = asyncio.create_task(bench.run(spec, timeout=0.2))
+    task = asyncio.create_task(bench.run(spec, timeout=0.3))
     while not bench.model.calls:
         await asyncio.sleep(0.005)
     task.cancel()
     await asyncio.wait([task])
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.3)
+    bench.events.clear()
     finished = await bench.run(spec, resume=True)
+    assert bench.seen(RunStarted)[0].seconds_left == 0.0
     assert finished.output.stopped == "deadline"
+
+
+async def test_an_alias_is_said_aloud_on_resume_too(bench: Bench) -> None:
+    bench.aliases["gpt-4o"] = "scripted"
+    bench.model.latency["*"] = 30
+    spec = spec_of("A").replace(b'"scripted"', b'"gpt-4o"')
+    task = asyncio.create_task(bench.run(spec))
+    while not bench.model.calls:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.wait([task])
+    bench.model.latency["*"] = 0
+    bench.events.clear()
+    await bench.run(spec, resume=True)
+    assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted", "scripted", True)]
+
+
+async def test_an_answer_of_open_weights_is_never_edited_but_refused(bench: Bench) -> None:
+    """A peer decodes it again: struck text would look like a forgery."""
+
+    class Open(ScriptedModel):
+        async def complete(self, model: str, request: Any, on_delta: Any) -> Any:
+            answer = await super().complete(model, request, on_delta)
+            return answer.model_copy(update={"model": answer.model.model_copy(update={"digest": "sha256:aa"})})
+
+    bench.model = Open(lambda model, request: f"my key is {KEY}")
+    finished = await bench.run(spec_of("A"))
+    assert finished.output.output[0].error is not None
+    assert finished.output.output[0].error.code == "secret_in_answer"
+
+
+@pytest.mark.parametrize("spelling", ["\\u0073k-this-is-a-secret-key", "sk-this-is-a-secret-key"])
+async def test_a_key_in_the_spec_is_found_however_it_is_spelt(bench: Bench, spelling: str) -> None:
+    with pytest.raises(InvalidError, match="secret_in_spec"):
+        await bench.run(spec_of("A", rules="use HERE").replace(b"HERE", spelling.encode()))
 
 
 async def test_a_taken_over_run_stops_and_says_so(bench: Bench) -> None:

@@ -1,0 +1,33 @@
+"""How the agent's parts connect to PostgreSQL: their own schema, commits that last, no wait without an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+#: everything of the agent is in here, so that others may use the same database
+SCHEMA = "orca_agent"
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+# A commit is on disk before it is reported, whatever the server's default; a dead peer is noticed.
+_SESSION = f"-c search_path={SCHEMA} -c synchronous_commit=on -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+
+
+def parameters(url: str, name: str) -> dict[str, Any]:
+    """Return what psycopg needs to connect to the agent's schema in ``url``; what the operator set in it is kept."""
+    given = conninfo_to_dict(url)
+    options = " ".join(filter(None, (str(given.get("options") or ""), _SESSION)))
+    return {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": name, **given, "options": options}
+
+
+def pool_of(url: str, name: str, *, size: int) -> Pool:
+    """Return a pool that is not open yet. It replaces lost connections by itself."""
+    return AsyncConnectionPool(
+        "", kwargs=parameters(url, name), open=False, min_size=1, max_size=size, timeout=10.0, reconnect_timeout=30.0, name=name
+    )

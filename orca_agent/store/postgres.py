@@ -1,0 +1,247 @@
+"""The journal of several processes: PostgreSQL, one writer task per process, group commit.
+
+Whatever was asked to be written while a commit was under way is written by the next one: all intents of a batch are one
+statement, all its entries another. Both hold the runs' rows against a change of epoch until the commit, so that nothing of
+a former holder can appear after ``take`` has returned. The schema is made by ``orca_agent.store.migrate``.
+
+When the connection is lost, a batch is written once more on a fresh one. That is safe: an entry that is there already,
+byte for byte, counts as written, and an intent that is counted twice only makes the budget stricter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from pydantic import ValidationError
+
+from orca_agent.store.database import Connection, pool_of
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
+from orca_agent.store.waves import waves
+from orca_protocol.documents import describe
+from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.journal import Entry, Path
+
+T = TypeVar("T")
+
+# The rows of the runs concerned, held until the commit, in one order so that two processes cannot wait for each other.
+_HELD = "WITH held AS MATERIALIZED (SELECT id, epoch FROM runs WHERE id = ANY(%(runs)s) ORDER BY id FOR SHARE)"
+
+# Both statements leave out, and do not return, a row whose run has another epoch or whose path has its entry already.
+_INTEND = f"""
+{_HELD}
+INSERT INTO entries (run_id, path, asked, asked_at)
+SELECT run, path, 1, value FROM unnest(%(rows_run)s::text[], %(epochs)s::bigint[], %(paths)s::text[], %(values)s::text[])
+       AS new (run, epoch, path, value)
+  JOIN held ON held.id = new.run AND held.epoch = new.epoch
+    ON CONFLICT (run_id, path) DO UPDATE SET asked = entries.asked + 1, asked_at = excluded.asked_at WHERE entries.entry IS NULL
+RETURNING run_id, path
+"""  # noqa: S608 - constants only
+_APPEND = f"""
+{_HELD}
+INSERT INTO entries (run_id, path, asked, entry)
+SELECT run, path, 0, value FROM unnest(%(rows_run)s::text[], %(epochs)s::bigint[], %(paths)s::text[], %(values)s::text[])
+       AS new (run, epoch, path, value)
+  JOIN held ON held.id = new.run AND held.epoch = new.epoch
+    ON CONFLICT (run_id, path) DO UPDATE SET entry = excluded.entry WHERE entries.entry IS NULL OR entries.entry = excluded.entry
+RETURNING run_id, path
+"""  # noqa: S608 - constants only
+
+_RUN = "SELECT id, item_id, spec, started, deadline, status, finished FROM runs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One path of one run; ``value`` is when it was asked, or its entry."""
+
+    run_id: str
+    epoch: int
+    path: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Write:
+    """Rows that belong together, and who waits for them."""
+
+    done: asyncio.Future[None]
+    rows: tuple[_Row, ...]
+    is_entry: bool
+
+
+class PostgresJournal:
+    """A Journal in the database at ``url``, for one event loop; any number of processes and machines may share it."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = pool_of(url, "orca-journal", size=4)
+        self._open = asyncio.Lock()
+        self._writes: asyncio.Queue[_Write | None] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def begin(self, run: RunRecord) -> Hold:
+        """Record a new run and hold it."""
+        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline)
+        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, %s, %s, %s)"
+        await self._do(lambda db: db.execute(sql, values))
+        return Hold(run.id, FIRST_EPOCH)
+
+    async def take(self, run_id: str) -> Hold:
+        """Take over a run that was begun before."""
+        rows = await self._rows("UPDATE runs SET epoch = epoch + 1 WHERE id = %s RETURNING epoch", run_id)
+        if not rows:
+            raise InvalidError("run_unknown", f"the journal has no run {run_id}")
+        return Hold(run_id, rows[0][0])
+
+    async def latest(self, item_id: str) -> RunRecord | None:
+        """Return the run of this item that was begun last."""
+        rows = await self._rows(f"{_RUN} WHERE item_id = %s ORDER BY started DESC, number DESC LIMIT 1", item_id)
+        return RunRecord(*rows[0]) if rows else None
+
+    async def entries(self, run_id: str) -> tuple[Entry, ...]:
+        """Return what was recorded, in path order."""
+        rows = await self._rows("SELECT entry FROM entries WHERE run_id = %s AND entry IS NOT NULL", run_id)
+        try:
+            return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
+        except ValidationError as error:
+            raise InvalidError("journal_damaged", f"run {run_id} cannot be read: {describe(error)}") from error
+
+    async def lost(self, run_id: str) -> tuple[Lost, ...]:
+        """Return the calls that were asked and have no entry."""
+        rows = await self._rows("SELECT path, asked, asked_at FROM entries WHERE run_id = %s AND entry IS NULL", run_id)
+        found = (Lost(Path(*map(int, path.split("."))), asked, at) for path, asked, at in rows)
+        return tuple(sorted(found, key=lambda lost: lost.path))
+
+    async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
+        """Record that the calls at ``paths`` are about to be asked."""
+        await self._write([_Row(hold.run_id, hold.epoch, str(path), asked_at) for path in paths], is_entry=False)
+
+    async def append(self, hold: Hold, entry: Entry) -> None:
+        """Record what became of a call."""
+        line = entry.model_dump_json(exclude_none=True)
+        await self._write([_Row(hold.run_id, hold.epoch, str(Path(*entry.path)), line)], is_entry=True)
+
+    async def finish(self, hold: Hold, status: str, finished: float) -> None:
+        """Record that the run has ended; the first time counts."""
+        sql = """UPDATE runs SET status = coalesce(status, %s), finished = coalesce(finished, %s)
+                  WHERE id = %s AND epoch = %s RETURNING id"""
+        if not await self._rows(sql, status, finished, hold.run_id, hold.epoch):
+            raise _taken_over(hold.run_id)
+
+    async def close(self) -> None:
+        """Write what is due, stop the writer and close the connections."""
+        if self._writer is not None:
+            self._writes.put_nowait(None)
+            await self._writer
+            self._writer = None
+        await self._pool.close()
+
+    async def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        async def fetch(db: Connection) -> list[tuple[Any, ...]]:
+            return await (await db.execute(sql, values)).fetchall()
+
+        return await self._do(fetch)
+
+    async def _do(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do ``work`` in a transaction of its own; once more if the connection turns out to be lost."""
+        try:
+            await self._ready()
+            try:
+                return await self._once(work)
+            except psycopg.OperationalError:
+                await self._pool.check()
+                return await self._once(work)
+        except psycopg.Error as error:
+            raise _unavailable(error) from error
+
+    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._pool.connection() as db:
+            return await work(db)
+
+    async def _ready(self) -> None:
+        async with self._open:
+            if self._pool.closed:
+                await self._pool.open()
+
+    async def _write(self, rows: Sequence[_Row], *, is_entry: bool) -> None:
+        if not rows:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writes.put_nowait(_Write(done, tuple(rows), is_entry))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._serve(), name="journal")
+        await done
+
+    async def _serve(self) -> None:
+        """Write batch after batch, until told to end."""
+        while (first := await self._writes.get()) is not None:
+            batch = [first]
+            while not self._writes.empty():
+                write = self._writes.get_nowait()
+                if write is None:
+                    self._writes.put_nowait(None)
+                    break
+                batch.append(write)
+            try:
+                await self._commit(batch)
+            except Exception as error:  # noqa: BLE001 - the writer's outermost loop: whoever waits must be told, whatever it was
+                _settle(batch, error)
+            except BaseException as error:  # the end of this loop: nobody may wait for ever
+                _settle(batch, error)
+                raise
+
+    async def _commit(self, batch: Sequence[_Write]) -> None:
+        """Write the batch in one transaction. If the database refuses it, each is tried alone: one's failure is its own."""
+        try:
+            refused = await self._do(lambda db: _write_all(db, batch))
+        except UnavailableError as error:
+            if len(batch) > 1 and not isinstance(error.__cause__, psycopg.OperationalError):
+                for write in batch:
+                    await self._commit([write])
+                return
+            _settle(batch, error)
+        else:
+            _settle([write for write in batch if write not in refused])
+            for write in refused:
+                _settle([write], _taken_over(write.rows[0].run_id))
+
+
+async def _write_all(db: Connection, batch: Sequence[_Write]) -> set[_Write]:
+    """Write intents, then entries, and return those that were refused."""
+    refused: set[_Write] = set()
+    for statement, is_entry in ((_INTEND, False), (_APPEND, True)):
+        pairs = [(write, row) for write in batch if write.is_entry is is_entry for row in write.rows]
+        for wave in waves(pairs, key=lambda pair: (pair[1].run_id, pair[1].path)):
+            rows = [row for _, row in wave]
+            values = {
+                "runs": sorted({row.run_id for row in rows}),
+                "rows_run": [row.run_id for row in rows],
+                "epochs": [row.epoch for row in rows],
+                "paths": [row.path for row in rows],
+                "values": [row.value for row in rows],
+            }
+            written = set(await (await db.execute(statement, values)).fetchall())
+            refused |= {write for write, row in wave if (row.run_id, row.path) not in written}
+    return refused
+
+
+def _settle(writes: Sequence[_Write], error: BaseException | None = None) -> None:
+    for write in writes:
+        if write.done.done():  # whoever waited was cancelled
+            continue
+        if error is None:
+            write.done.set_result(None)
+        elif isinstance(error, Exception):
+            write.done.set_exception(error)
+        else:
+            write.done.cancel()
+
+
+def _taken_over(run_id: str) -> InvalidError:
+    return InvalidError("run_taken_over", f"run {run_id} was taken over by another process; this one writes nothing more of it")
+
+
+def _unavailable(error: psycopg.Error) -> UnavailableError:
+    return UnavailableError("journal_unavailable", f"the journal's database could not be used: {' '.join(str(error).split())}")

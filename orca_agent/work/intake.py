@@ -1,0 +1,41 @@
+"""Takes work in: checked before it is stored, stored once however often it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from orca_agent.models.retry import Clock, SystemClock
+from orca_agent.observe.secrets import Secrets
+from orca_agent.store.journal import RunRecord
+from orca_agent.work.queue import RunQueue, Stored
+from orca_agent.work.runner import refuse_secrets
+from orca_engine.item import Item
+from orca_engine.program import admit
+from orca_protocol.errors import InvalidError
+
+_KEY_MAX = 255
+
+
+class Intake:
+    """The way into the queue."""
+
+    def __init__(self, queue: RunQueue, secrets: Secrets, clock: Clock | None = None) -> None:
+        self._queue = queue
+        self._secrets = secrets
+        self._clock = clock or SystemClock()
+
+    async def submit(self, item: Item, spec: bytes, *, key: str, timeout: float | None = None) -> Stored:
+        """Store a run of ``item``, whose received bytes are ``spec``; the same ``key`` gets the same run again.
+
+        ``timeout`` counts from now, so time in the queue is part of it. Raises InvalidError ``idempotency_key``,
+        ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item.
+        """
+        if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
+            raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
+        refuse_secrets(self._secrets, item, spec)
+        admit(item.spec)
+        now = self._clock.now().timestamp()
+        run = RunRecord(str(uuid.uuid4()), item.id, spec, now, None if timeout is None else now + timeout)
+        digest = hashlib.sha256(f"{item.id}\n{timeout}\n".encode() + spec).hexdigest()
+        return await self._queue.submit(run, key=key, digest=digest)

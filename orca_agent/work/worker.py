@@ -1,0 +1,132 @@
+"""A worker: woken by the queue, claims a run, heartbeats while it runs, and says what became of it.
+
+Only the claim and the journal decide whose run it is. A worker that was stopped for too long finds its lease gone and its
+writes refused, and drops the run; a worker that is told to stop hands its runs back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+
+from orca_agent.store.journal import RunRecord
+from orca_agent.work.lease import Fail, when_given_up
+from orca_agent.work.queue import Claim, RunQueue
+from orca_agent.work.runner import Runner
+from orca_engine.item import Item
+from orca_protocol.errors import OrcaError, UnavailableError
+from orca_protocol.spec import read_spec
+
+log = logging.getLogger(__name__)
+
+#: seconds before a queue that did not answer is asked again
+_RECONNECT = 1.0
+#: seconds that handing a run back may take while this process is ending
+_HAND_BACK = 5.0
+
+
+class Worker:
+    """Runs what the queue announces. ``runner_for`` makes the runner of one run; ``concurrency`` bounds the runs at once."""
+
+    def __init__(self, queue: RunQueue, runner_for: Callable[[RunRecord], Runner], *, concurrency: int = 4) -> None:
+        self._queue = queue
+        self._runner_for = runner_for
+        self._concurrency = concurrency
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+    async def serve(self, *, grace: float = 5.0) -> None:
+        """Work until cancelled; runs under way then get ``grace`` seconds to end before they are handed back."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep())
+            group.create_task(self._listen(grace))
+
+    async def work(self, run_id: str) -> None:
+        """Claim the run and take it as far as it goes; nothing is done if it is somebody else's or has ended."""
+        claim = await self._queue.claim(run_id, self.name)
+        if claim is None:
+            return
+        running = asyncio.create_task(self._run(claim))
+        beating = asyncio.create_task(self._beat(claim))
+        try:
+            await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _cancelled(running)
+            await self._hand_back(claim)
+            raise
+        finally:
+            await _cancelled(running, beating)
+
+    async def _listen(self, grace: float) -> None:
+        while True:
+            try:
+                await self._queue.listen(self.work, concurrency=self._concurrency, name=self.name, grace=grace)
+            except UnavailableError as error:
+                log.warning("listening again in %s s: %s", _RECONNECT, error)
+            await asyncio.sleep(_RECONNECT)
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._queue.sweep()
+            except UnavailableError as error:
+                log.warning("sweeping again in %s s: %s", self._queue.policy.sweep, error)
+            await asyncio.sleep(self._queue.policy.sweep)
+
+    async def _beat(self, claim: Claim) -> None:
+        """Extend the lease until it is lost. A database that does not answer is no proof of that."""
+        while True:
+            await asyncio.sleep(self._queue.policy.beat)
+            try:
+                if not await self._queue.beat(claim):
+                    log.warning("run %s is no longer held by %s", claim.run.id, self.name)
+                    return
+            except UnavailableError as error:
+                log.warning("the lease of run %s could not be extended: %s", claim.run.id, error)
+
+    async def _run(self, claim: Claim) -> None:
+        run = claim.run
+        try:
+            await self._runner_for(run).go_on(Item(run.item_id, read_spec(run.spec, where=f"run {run.id}")), run, claim.hold)
+            await self._queue.done(claim)
+        except OrcaError as error:
+            if error.code == "run_taken_over":
+                log.warning("%s", error.detail)
+                return
+            wish = error.retry_after if isinstance(error, UnavailableError) else None
+            await self._give_up(claim, str(error), may_help=isinstance(error, UnavailableError), retry_after=wish)
+        except Exception as error:  # the outermost loop of a run: one mistake of ours must not end the others
+            log.exception("run %s", run.id)
+            await self._give_up(claim, f"internal_error: {type(error).__name__}", may_help=True, retry_after=None)
+
+    async def _hand_back(self, claim: Claim) -> None:
+        """Let others go on with the run at once; without this they would wait for its lease to expire."""
+        try:
+            async with asyncio.timeout(_HAND_BACK):
+                await self._queue.give_back(claim)
+        except (TimeoutError, UnavailableError) as error:
+            log.warning("run %s is left to its lease: %s", claim.run.id, error)
+
+    async def _give_up(self, claim: Claim, reason: str, *, may_help: bool, retry_after: float | None) -> None:
+        """Say that the run was not finished. If that cannot be said either, its lease expires and says it."""
+        decision = when_given_up(self._queue.policy, claim.attempts, reason, may_help=may_help, retry_after=retry_after)
+        log.warning("run %s, attempt %s: %s; %s", claim.run.id, claim.attempts, reason, decision)
+        try:
+            if isinstance(decision, Fail):
+                await self._queue.fail(claim, decision.reason)
+            else:
+                await self._queue.wait(claim, decision.seconds)
+        except UnavailableError as error:
+            log.warning("run %s is left to its lease: %s", claim.run.id, error)
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks that still run, wait for them, and raise what went wrong in those that had ended."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result

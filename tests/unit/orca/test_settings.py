@@ -1,0 +1,129 @@
+"""The settings: each variable is read, everything wrong is named at once, and no secret can be printed by accident."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from orca.settings import Settings, load_settings
+from orca_protocol.errors import InvalidError
+from tests.house.repository import ROOT
+
+SECRET = "sk-a-secret-that-must-not-be-seen"
+
+#: variable → what an operator writes, the attribute, what it must be
+VARIABLES: dict[str, tuple[str, str, Any]] = {
+    "ORCA_HOME": ("/data/orca", "home", Path("/data/orca")),
+    "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
+    "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
+    "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
+    "ORCA_MODEL_ALIASES": (" gpt-4o = local/x ,b=c,", "model_aliases", {"gpt-4o": "local/x", "b": "c"}),
+    "ORCA_OPENAI_BASE_URL": ("http://127.0.0.1:11434/v1", "openai_base_url", "http://127.0.0.1:11434/v1"),
+    "ORCA_OPENAI_API_KEY": (SECRET, "openai_api_key", SecretStr(SECRET)),
+    "ORCA_OPENAI_MODELS": (" a , b,", "openai_models", ("a", "b")),
+    "OPENAI_API_KEY": (SECRET, "hosted_openai_api_key", SecretStr(SECRET)),
+    "ANTHROPIC_API_KEY": (SECRET, "hosted_anthropic_api_key", SecretStr(SECRET)),
+    "ORCA_ANTHROPIC_BASE_URL": ("http://127.0.0.1:1", "anthropic_base_url", "http://127.0.0.1:1"),
+    "ORCA_MAX_IN_FLIGHT": ("7", "max_in_flight", 7),
+    "ORCA_INFERENCE_RATE": ("0.25", "inference_rate", 0.25),
+    "ORCA_PACKAGE_MAX_BYTES": ("4096", "package_max_bytes", 4096),
+    "ORCA_PACKAGE_MAX_FILES": ("5", "package_max_files", 5),
+    "ORCA_PACKAGE_MAX_DEPTH": ("3", "package_max_depth", 3),
+    "ORCA_PACKAGE_MAX_LINE_BYTES": ("2048", "package_max_line_bytes", 2048),
+    "ORCA_PACKAGE_MAX_SECONDS": ("2.5", "package_max_seconds", 2.5),
+}
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_each_variable_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    text, attribute, meant = VARIABLES[name]
+    assert getattr(load_settings(), attribute) != meant
+    monkeypatch.setenv(name, text)
+    assert getattr(load_settings(), attribute) == meant
+
+
+def test_the_variables_are_those_of_the_document_and_each_has_a_field() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(VARIABLES)
+    assert sorted(attribute for _, attribute, _ in VARIABLES.values()) == sorted(Settings.model_fields)
+
+
+def test_without_any_variable_the_defaults_of_the_document_hold(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.home == tmp_path / ".orca"
+    assert settings.key_path == tmp_path / ".orca" / "id.json"
+    assert (settings.network, settings.inference_rate, settings.max_in_flight) == ("none", 1.0, None)
+    assert (settings.model_aliases, settings.openai_models, settings.secrets) == ({}, (), ())
+
+
+def test_the_key_lies_in_the_home_unless_it_is_said_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCA_HOME", "/data")
+    assert load_settings().key_path == Path("/data/id.json")
+    monkeypatch.setenv("ORCA_KEY_FILE", "/keys/mine.json")
+    assert load_settings().key_path == Path("/keys/mine.json")
+
+
+WRONG = {
+    "ORCA_MAX_IN_FLIGHT": ["0", "-1", "many", "1.5"],
+    "ORCA_INFERENCE_RATE": ["1.01", "-0.1", "half", "nan"],
+    "ORCA_MODEL_ALIASES": ["gpt-4o", "=x", "x=", "a=b,c", " = "],
+    "ORCA_PACKAGE_MAX_BYTES": ["0", "64 MiB"],
+    "ORCA_PACKAGE_MAX_FILES": ["0", "-1"],
+    "ORCA_PACKAGE_MAX_DEPTH": ["1", "1000"],
+    "ORCA_PACKAGE_MAX_LINE_BYTES": ["0", "x"],
+    "ORCA_PACKAGE_MAX_SECONDS": ["0", "-1", "nan"],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_a_wrong_value_is_refused_and_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(InvalidError) as caught:
+        load_settings()
+    assert caught.value.code == "settings"
+    assert name.removeprefix("ORCA_").lower() in caught.value.detail.lower()
+
+
+def test_everything_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, texts in WRONG.items():
+        monkeypatch.setenv(name, texts[0])
+    with pytest.raises(InvalidError) as caught:
+        load_settings()
+    assert [name for name in WRONG if name.removeprefix("ORCA_").lower() not in caught.value.detail.lower()] == []
+    assert "http" not in caught.value.detail  # no link to another project's explanations
+
+
+def test_secrets_are_not_in_what_settings_look_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, f"{SECRET}-{name}")
+    settings = load_settings()
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {settings.secrets}"
+    assert {secret.get_secret_value() for secret in settings.secrets} == {
+        f"{SECRET}-{name}" for name in ("ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+    }
+
+
+def test_a_wrong_setting_does_not_bring_the_secrets_into_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCA_OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("ORCA_MAX_IN_FLIGHT", SECRET)  # pasted into the wrong line
+    with pytest.raises(InvalidError) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
+
+
+def test_settings_do_not_change_once_they_are_read() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.network = "devnet"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("wrong", ["mysql://me:hunter2hunter2@db/orca", "host=db password=hunter2hunter2", "postgresql//db"])
+def test_a_database_that_is_no_url_is_refused_and_its_password_is_not_said(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", wrong)
+    with pytest.raises(InvalidError, match="DATABASE_URL") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
