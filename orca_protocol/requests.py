@@ -6,7 +6,7 @@ The payload has the fields that Koii's nodes always sent, plus ours: ``aud`` (th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -15,6 +15,8 @@ from orca_protocol.envelope import open_envelope
 from orca_protocol.errors import InvalidError
 from orca_protocol.lease import PublicKey
 from orca_protocol.model import Strict
+
+T = TypeVar("T", bound="Fields")
 
 #: the longest life of a request, in seconds
 LIFE_MAX = 120
@@ -31,32 +33,53 @@ Action = Literal[
     "update-audit-result",
     "heartbeat",
 ]
-Short = Annotated[str, Field(max_length=512)]
+#: no NUL: no database and no log can keep one
+Short = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]
+LongText = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
 Seconds = Annotated[int, Field(ge=0, le=2**40)]
 
 
-class NodeRequest(Strict):
-    """One request's payload. Fields are named as Koii's nodes name them."""
+class Fields(Strict):
+    """What Koii's nodes always sent, and what a lease adds. Fields are named as Koii's nodes name them."""
 
     taskId: Short  # noqa: N815 - the wire's own spelling, here and below
-    action: Action
     stakingKey: PublicKey  # noqa: N815
     pubKey: PublicKey | None = None  # noqa: N815
     githubUsername: Short | None = None  # noqa: N815
     swarmBountyId: Short | None = None  # noqa: N815
     prUrl: Short | None = None  # noqa: N815
     roundNumber: Annotated[int, Field(ge=0, le=2**40)] | None = None  # noqa: N815
+    status: Short | None = None
+    error: LongText | None = None
+
+
+class NodeRequest(Fields):
+    """One request's payload: for one audience, one action and one short time."""
+
+    action: Action
     #: for fetch-todo: the same claim gets the same lease
     claimId: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] | None = None  # noqa: N815
     leaseId: Short | None = None  # noqa: N815
-    fencingToken: Annotated[str, Field(pattern=r"^\d{1,20}$")] | None = None  # noqa: N815
-    status: Short | None = None
-    error: Annotated[str, Field(max_length=4096)] | None = None
+    fencingToken: Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,18})$")] | None = None  # noqa: N815
+    #: for heartbeat: where this node's proofs can be fetched
+    gateway: Annotated[str, Field(max_length=512, pattern=r"^https?://[!-~]+$")] | None = None
     aud: Short
     #: 16 random bytes in hexadecimal
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     iat: Seconds
     exp: Seconds
+
+
+class LegacyRequest(Fields):
+    """A payload of the original nodes: nothing in it says for whom, or until when. Only an operator can choose to accept these."""
+
+    #: ``fetch`` is how the oldest of them say fetch-todo
+    action: Action | Literal["fetch"]
+    publicKey: PublicKey | None = None  # noqa: N815
+
+
+#: the fields that a legacy payload lacks
+OURS = frozenset({"aud", "nonce", "iat", "exp"})
 
 
 def open_request(sealed: str, staking_key: str, *, audience: str, action: str, now: int) -> NodeRequest:
@@ -65,10 +88,8 @@ def open_request(sealed: str, staking_key: str, *, audience: str, action: str, n
     Raises InvalidError: the codes of ``open_envelope``, ``request_schema``, ``request_key`` (another key inside than outside),
     ``request_audience``, ``request_action``, ``request_expired``, ``request_early`` or ``request_life``.
     """
-    payload = open_envelope(sealed, staking_key, where="request")
-    request = _parse(payload)
-    if request.stakingKey != staking_key:
-        raise InvalidError("request_key", "the payload names another staking key than the one that signed it")
+    request = _parse(NodeRequest, open_envelope(sealed, staking_key, where="request"))
+    _check_key(request, staking_key)
     if request.aud != audience:
         raise InvalidError("request_audience", f"this request was signed for {request.aud[:100]!r}, not for {audience!r}")
     if request.action != action:
@@ -77,9 +98,29 @@ def open_request(sealed: str, staking_key: str, *, audience: str, action: str, n
     return request
 
 
-def _parse(payload: dict[str, Any]) -> NodeRequest:
+def open_legacy_request(sealed: str, staking_key: str, *, action: str) -> LegacyRequest | None:
+    """Return the payload of an original node, or None if it has any of our fields and so must pass ``open_request``.
+
+    Raises InvalidError: the codes of ``open_envelope``, ``request_schema``, ``request_key`` or ``request_action``.
+    """
+    payload = open_envelope(sealed, staking_key, where="request")
+    if not OURS.isdisjoint(payload):
+        return None
+    request = _parse(LegacyRequest, payload)
+    _check_key(request, staking_key)
+    if request.action != action and (request.action, action) != ("fetch", "fetch-todo"):
+        raise InvalidError("request_action", f"this request was signed for the action {request.action!r}, not {action!r}")
+    return request
+
+
+def _check_key(request: Fields, staking_key: str) -> None:
+    if request.stakingKey != staking_key:
+        raise InvalidError("request_key", "the payload names another staking key than the one that signed it")
+
+
+def _parse(kind: type[T], payload: dict[str, Any]) -> T:
     try:
-        return NodeRequest.model_validate(payload)
+        return kind.model_validate(payload)
     except ValidationError as error:
         raise InvalidError("request_schema", f"request: {describe(error)}") from error
 

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cells import DRIVERS, WORKLOADS
+from tests.bench.claims import claims
 from tests.bench.report import write_report
 from tests.fakes.scripted_server import scripted_server
 
 ROOT = Path(__file__).parents[2]
 LATENCY_MS = 50.0
-_PACKAGES = ("aiohttp", "pydantic", "rfc8785")
+_PACKAGES = ("aiohttp", "fastapi", "psycopg", "pydantic", "rfc8785")
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="*", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
     given = parser.parse_args()
-    figures = [*commands(), *workloads(given.workloads, given.repeats, given.rounds)]
+    figures = [*commands(), *workloads(given.workloads, given.repeats, given.rounds), *claims()]
     results = {"machine": machine(), "latency_ms": LATENCY_MS, "figures": figures}
     print(write_report(results, given.out))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = frozenset({"audit", "koii_chain", "orca", "orca_agent", "orca_engine", "orca_protocol", "proof_store", "submission"})
+PACKAGES = frozenset(
+    {"audit", "koii_chain", "middle_server", "orca", "orca_agent", "orca_engine", "orca_protocol", "proof_store", "submission"}
+)
 REQUIREMENTS = ("bootstrap", "dev", "models", "node")
 
 

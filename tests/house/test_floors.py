@@ -31,11 +31,33 @@ def test_every_package_stands_on_a_floor() -> None:
     assert sorted(acyclic["ancestors"]) == sorted(PACKAGES)
 
 
+MIDDLE = [
+    "serve",
+    "app",
+    "api",
+    "leasing",
+    "reviewing",
+    "gate",
+    "store",
+    "migrate",
+    "migrations",
+    "rules",
+    "koii",
+    "settings",
+    "chain",
+]
+
+
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
         ("orca_engine/bad.py", "import orca_agent", "Floors of the house"),
         ("audit/bad.py", "import submission", "Floors of the house"),
+        ("orca_protocol/bad.py", "import middle_server", "Floors of the house"),
+        ("orca_agent/models/bad.py", "import middle_server", "Floors of the house"),
+        ("middle_server/api/bad.py", "import orca_agent", "Floors of the house"),
+        ("middle_server/store/bad.py", "import middle_server.api", "Floors inside the middle server"),
+        ("middle_server/rules/bad.py", "import time", "The middle server's rules"),
         ("orca_agent/models/bad.py", "import orca_agent.work", "Floors inside the agent"),
         ("orca_engine/bad.py", "def later():\n    import random", "Engine and protocol touch"),
     ],
@@ -43,7 +65,9 @@ def test_every_package_stands_on_a_floor() -> None:
 def test_a_breach_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:
     """A contract that cannot break says nothing, so a small house of the same shape is broken on purpose."""
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    for package in [*PACKAGES, *(f"orca_agent/{part}" for part in ("work", "models", "store", "observe"))]:
+    inside = [f"orca_agent/{part}" for part in ("work", "models", "store", "observe")]
+    inside += [f"middle_server/{part}" for part in MIDDLE]
+    for package in [*PACKAGES, *inside]:
         (tmp_path / package).mkdir(parents=True, exist_ok=True)
         (tmp_path / package / "__init__.py").touch()
     sound = lint_imports(tmp_path)

@@ -10,7 +10,7 @@ from nacl.signing import SigningKey
 from orca_protocol.envelope import seal
 from orca_protocol.errors import InvalidError
 from orca_protocol.keys import public_key_of
-from orca_protocol.requests import CLOCK_SKEW, LIFE_MAX, open_request
+from orca_protocol.requests import CLOCK_SKEW, LIFE_MAX, OURS, LegacyRequest, open_legacy_request, open_request
 
 KEY = SigningKey(bytes(range(32)))
 SIGNER = public_key_of(KEY)
@@ -70,3 +70,41 @@ def test_anything_else_is_refused_with_its_reason(now: int, fields: dict[str, An
 def test_a_request_signed_by_another_key_is_refused() -> None:
     with pytest.raises(InvalidError, match="signature"):
         open_request(seal(payload(), SigningKey(bytes(32))), SIGNER, audience=AUDIENCE, action="fetch-todo", now=NOW)
+
+
+def legacy(action: str = "fetch-todo", **fields: Any) -> LegacyRequest | None:
+    document = {"taskId": "T", "action": action, "stakingKey": SIGNER, **fields}
+    return open_legacy_request(seal(document, KEY), SIGNER, action="fetch-todo")
+
+
+def test_an_original_nodes_payload_opens_as_what_it_is() -> None:
+    opened = legacy(githubUsername="someone", publicKey=SIGNER, roundNumber=3)
+    assert isinstance(opened, LegacyRequest)
+    assert opened.roundNumber == 3
+    assert legacy("fetch") is not None
+
+
+@pytest.mark.parametrize("field", sorted(OURS))
+def test_a_payload_with_any_of_our_fields_is_no_original(field: str) -> None:
+    fields: dict[str, Any] = {field: 1}
+    assert legacy(**fields) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "code"),
+    [
+        ("heartbeat", {}, "request_action"),
+        ("fetch-todo", {"leaseId": "l"}, "request_schema"),
+        ("fetch-todo", {"stakingKey": public_key_of(SigningKey(bytes(32)))}, "request_key"),
+    ],
+)
+def test_an_original_payload_is_checked_as_far_as_it_can_be(action: str, fields: dict[str, Any], code: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        legacy(action, **fields)
+    assert caught.value.code == code
+
+
+def test_no_text_carries_a_nul() -> None:
+    for field in ("githubUsername", "swarmBountyId", "prUrl", "status", "error", "taskId"):
+        with pytest.raises(InvalidError, match="request_schema"):
+            opened(NOW, **{field: "a\0b"})

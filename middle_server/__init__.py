@@ -1,0 +1,1 @@
+"""Hand out the work: signed leases, results, verdicts. Nodes and people meet it over HTTP only."""

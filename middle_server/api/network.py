@@ -1,0 +1,93 @@
+"""The nodes that were heard, and the rounds. Open: all of it is public anyway, in packages or on chain."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from middle_server.api.once import answer
+from middle_server.api.problems import respond
+from middle_server.api.reading import query_text
+from middle_server.api.services import Services
+from middle_server.rules.moments import rfc3339
+from middle_server.store.nodes import Node, list_nodes
+from middle_server.store.rounds import RoundResult, Settled, results_in, settled_round
+from orca_protocol.errors import InvalidError
+
+_NODES = 1000
+_TASK_PARAMETER = {"parameters": [{"name": "task_id", "in": "query", "schema": {"type": "string"}}]}
+
+
+def routes(services: Services) -> APIRouter:
+    """Return the router of ``/v1/nodes`` and ``/v1/rounds``."""
+    router = APIRouter(prefix="/v1", tags=["network"])
+
+    async def nodes(request: Request) -> Response:
+        task_id = _task(request, services)
+        async with services.database.transaction() as connection:
+            found = await list_nodes(connection, task_id, limit=_NODES)
+        return respond(answer(200, {"task_id": task_id, "nodes": [_node(node) for node in found]}))
+
+    async def round_(request: Request, number: str) -> Response:
+        task_id = _task(request, services)
+        if not re.fullmatch(r"0|[1-9][0-9]{0,14}", number):
+            raise InvalidError("round_unknown", "a round is a number")
+        async with services.database.transaction() as connection:
+            results = await results_in(connection, task_id, int(number))
+            settled = await settled_round(connection, task_id, int(number))
+        document = {
+            "task_id": task_id,
+            "round": int(number),
+            "results": [_result(result) for result in results],
+            "settled": None if settled is None else _settled(settled),
+        }
+        return respond(answer(200, document))
+
+    router.add_api_route("/nodes", nodes, methods=["GET"], openapi_extra=_TASK_PARAMETER, response_class=Response)
+    router.add_api_route("/rounds/{number}", round_, methods=["GET"], openapi_extra=_TASK_PARAMETER, response_class=Response)
+    return router
+
+
+def _task(request: Request, services: Services) -> str:
+    """Return the task that is asked about; left out, the server's only one. Raises InvalidError ``task_unknown``."""
+    tasks = services.settings.task_ids
+    task_id = query_text(request, "task_id") or (tasks[0] if len(tasks) == 1 else "")
+    if task_id not in tasks:
+        raise InvalidError("task_unknown", f"task_id: this server serves the tasks {', '.join(tasks)}")
+    return task_id
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "staking_key": node.staking_key,
+        "github_username": node.github_username,
+        "gateway": node.gateway,
+        "first_seen": rfc3339(node.first_seen),
+        "last_seen": rfc3339(node.last_seen),
+        "leases": node.leases,
+    }
+
+
+def _result(result: RoundResult) -> dict[str, Any]:
+    return {
+        "work_item": result.work_item,
+        "status": result.status,
+        "worker": result.worker,
+        "cid": result.cid,
+        "lease_id": result.lease_id,
+        "fencing_token": str(result.fencing_token),
+        "price": str(int(result.price)),
+        "required_checks": result.required_checks,
+        "pays_partial": result.pays_partial,
+        "outcome": result.outcome,
+        "verdicts": {"approve": result.approves, "reject": result.rejects, "abstain": result.abstains},
+    }
+
+
+def _settled(settled: Settled) -> dict[str, Any]:
+    amounts = {key: str(amount) for key, amount in settled.distribution.items()}
+    return {"at": rfc3339(settled.settled), "distribution": amounts, "outcomes": dict(settled.outcomes)}

@@ -1,0 +1,1 @@
+"""The database's history. Alembic runs it; ``migrate`` starts it."""

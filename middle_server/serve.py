@@ -1,0 +1,37 @@
+"""Runs the middle server: migrates the database, then serves by uvicorn until it is told to stop."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from middle_server.app import create_app
+from middle_server.chain import Chain
+from middle_server.migrate import migrate
+from middle_server.settings import MiddleSettings
+
+
+def serve(settings: MiddleSettings, chain: Chain, *, host: str = "127.0.0.1", port: int = 3000) -> None:
+    """Serve until SIGINT or SIGTERM. Raises UnavailableError ``database_unavailable`` if the database cannot be migrated."""
+    migrate(settings.database_url)
+    server(settings, chain, host=host, port=port).run()
+
+
+def server(settings: MiddleSettings, chain: Chain, *, host: str, port: int) -> uvicorn.Server:
+    """Return a server that was not started yet, for who wants to run it in a loop of its own."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, chain),
+            host=host,
+            port=port,
+            # ``bounds`` logs requests; uvicorn's own line would show whole addresses.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            # What a proxy says of the client is nothing that anything here depends on.
+            proxy_headers=False,
+            limit_concurrency=512,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=10,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+    )
