@@ -151,7 +151,7 @@ def test_progress_stands_on_stderr_and_says_who_answers(proved: Proved) -> None:
 
 def test_follow_shows_each_agent_as_it_speaks_and_the_result_stands_on_stdout(shell: Shell, server: ScriptedServer) -> None:
     server.reset({"agents": {"A": {"reply": "what A said word by word"}, "B": {"reply": "and B"}}})
-    ended = shell.orca("run", write_spec(shell.home, "A", "B"), "--follow")
+    ended = shell.orca("run", write_spec(shell.home, "A", "B", swarm_type="SequentialWorkflow"), "--follow")
     assert ended.code == 0
     assert "[A] what A said word by word\n" in ended.stderr
     assert "[B] and B\n" in ended.stderr
