@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TextIO
 
@@ -18,13 +17,15 @@ class Progress:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._speaking: Path | None = None
+        self._is_read = True
 
     def __call__(self, event: Event) -> None:
         """Show one event. Nobody reading any more (a closed pipe) is no reason to end a run."""
-        try:
-            self._show(event)
-        except OSError:
-            self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the process
+        if self._is_read:
+            try:
+                self._show(event)
+            except OSError:
+                self._is_read = False
 
     def _show(self, event: Event) -> None:
         match event:

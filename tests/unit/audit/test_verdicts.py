@@ -130,9 +130,13 @@ def test_a_car_file_is_read_and_a_cut_one_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_replay_that_takes_too_long_here_is_not_measured() -> None:
-    found = verdicts(HONEST, limits=PackageLimits(seconds=1e-9))
-    assert found["integrity"] == ("not_measured", "audit_timeout")
+def test_a_replay_that_takes_too_long_here_is_not_measured(tmp_path: Path) -> None:
+    write_tree(HONEST, tmp_path / "package")
+    case = Case(source=from_folder(tmp_path / "package"), signer=SIGNER)
+    assert asyncio.run(run_check("integrity", CHECKS["integrity"], case)).verdict == "valid"
+    case.limits = PackageLimits(seconds=1e-9)
+    result = asyncio.run(run_check("replay", CHECKS["replay"], case))
+    assert (result.verdict, result.code) == ("not_measured", "audit_timeout")
 
 
 def test_a_usage_that_the_weights_do_not_have_is_a_mismatch() -> None:

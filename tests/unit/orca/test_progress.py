@@ -96,3 +96,29 @@ def test_every_event_is_seen_at_once() -> None:
     for event in (CallStarted(A, "A"), says(A, "word")):
         progress(event)
         assert stream.seen == stream.getvalue()
+
+
+def test_a_closed_pipe_ends_the_telling_and_not_the_run() -> None:
+    class Closed(io.StringIO):
+        written = 0
+
+        def write(self, text: str) -> int:
+            self.written += 1
+            raise BrokenPipeError
+
+    stream = Closed()
+    progress = Progress(stream)
+    progress(CallStarted(Path(1, 0, 0), "A"))
+    progress(CallStarted(Path(1, 0, 1), "B"))
+    assert stream.written == 1
+
+
+def test_a_name_or_a_word_of_a_model_cannot_command_the_terminal() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress(CallStarted(Path(1, 0, 0), "A\r\nSOUND"))
+    progress(Delta(Path(1, 0, 0), "A", "two\nlines\x1b[2J"))
+    assert (
+        stream.getvalue()
+        == "[A\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}SOUND] asked\n[A] two\nlines\N{REPLACEMENT CHARACTER}[2J"
+    )

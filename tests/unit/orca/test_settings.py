@@ -127,3 +127,14 @@ def test_a_database_that_is_no_url_is_refused_and_its_password_is_not_said(monke
     with pytest.raises(InvalidError, match="DATABASE_URL") as caught:
         load_settings()
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ORCA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(InvalidError, match="ORCA_HOME") as caught:
+        load_settings()
+    assert caught.value.code == "no_home"

@@ -63,6 +63,7 @@ def line(**fields: Any) -> bytes:
         (line(path=[1, 0, 0, 0, -1]), "schema"),
         (line(request_digest="0" * 63), "schema"),
         (line(extra=1), "schema"),
+        (journal_bytes(JOURNAL[:1]).replace(b'"output_tokens":2', b'"output_tokens":9007199254740991'), "schema"),
     ],
 )
 def test_a_malformed_journal_is_refused_naming_the_line(data: bytes, code: str) -> None:
