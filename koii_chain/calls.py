@@ -64,6 +64,7 @@ def create_task(
     allowed_failed_distributions: int = 3,
     description: str = "",
     metadata: str = "",
+    task_vars: str = "",
 ) -> Instruction:
     """Create ``task`` with a pot of its own; their keys sign this once and never again. It starts at the slot of its creation."""
     call = CreateTask(
@@ -78,7 +79,7 @@ def create_task(
         submission_window=clock.submission_window,
         minimum_stake=minimum_stake,
         metadata=metadata,
-        local_vars="",
+        local_vars=task_vars,
         allowed_failed_distributions=allowed_failed_distributions,
         pot_seed=pot_seed(pot),
     )

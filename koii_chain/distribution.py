@@ -6,27 +6,33 @@ worker's stake is cut. Everything else is neither: an item that could not be che
 Whose approval counts: a key that is staked, that submitted for the next round (there its verdicts are), and that is not the
 worker. Who said two different things about one item said nothing. Rejections count where they are votes: on chain, by stake.
 What a round may pay is bounded; the earliest submissions come first, and an item that no longer fits waits for nobody: a
-smaller one after it may still fit.
+smaller one after it may still fit. A key may submit several proofs for a round; a rejection cuts it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from koii_chain.lists import Amounts
 from koii_chain.stake import is_upheld, stake_standing
 from koii_chain.state import TaskState
+from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.errors import InvalidError
+from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict import Vote
 
 Outcome = Literal["paid", "rejected", "too_few_approvals", "bounty_exhausted", "not_submitted", "no_price"]
 
 
+#: who claims, and what: a copied proof is another claim than the proof
+Claim = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Item:
-    """What a worker submitted for the round: the proof's CID as it stands on chain, and the price its lease promises.
+    """What a worker submitted for the round: one of the proofs that stand on chain, and the price its lease promises.
 
     The price was read from the proof, and is to be believed only when the lease's signature was checked.
     """
@@ -34,6 +40,11 @@ class Item:
     worker: str
     cid: str
     price: int
+
+    @property
+    def claim(self) -> Claim:
+        """Worker and CID."""
+        return self.worker, self.cid
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,45 +68,81 @@ class Policy:
         if self.approvals < 1 or not 0 <= self.cut_permille <= 1000:
             raise InvalidError("policy", "at least one approval pays, and a cut is 0 to 1000 thousandths")
 
+    def task_vars(self) -> str:
+        """Return the text for the task's variables on chain, where every node reads the same policy."""
+        return canonical({"approvals": self.approvals, "cut": self.cut_permille}).decode()
+
+
+def policy_of(task: TaskState) -> Policy:
+    """Return the policy that stands in the task's variables; what is not said there is as in ``Policy``.
+
+    Raises InvalidError ``policy``, or as ``parse_json``, for variables that say something else: nobody guesses about money.
+    """
+    text = task.task_vars.strip()
+    if not text:
+        return Policy()
+    said: Any = parse_json(text.encode(), max_bytes=4096, where="the task's variables")
+    if not isinstance(said, dict) or not all(type(said.get(name, 0)) is int for name in ("approvals", "cut")):
+        raise InvalidError("policy", "the task's variables are not an object with whole numbers `approvals` and `cut`")
+    default = Policy()
+    return Policy(said.get("approvals", default.approvals), said.get("cut", default.cut_permille))
+
+
+def no_list_can_come(task: TaskState, number: int, slot: int) -> bool:
+    """Whether a round ended without a payout: the time for lists is over and none came, or a whole round later all have failed.
+
+    A list that nobody has had paid yet is still to come. A failed round may hold a newer list: it gets that round's time.
+    """
+    end = task.clock.distribution(number, retries=task.allowed_failed_distributions).end
+    if not task.distribution_rewards_submission.get(number):
+        return slot >= end
+    return task.distributions_audit_record.get(number) == "PayoutFailed" and slot >= end + 2 * task.clock.round_time
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The list for the chain, and what became of each item, by worker."""
+    """The list for the chain, and what became of each item."""
 
     amounts: Amounts
-    outcomes: dict[str, Outcome]
+    outcomes: dict[Claim, Outcome]
+
+    @property
+    def pays(self) -> bool:
+        """Whether the chain takes the list: Koii refuses one that pays nobody."""
+        return any(amount > 0 for amount in self.amounts.values())
 
 
 def distribute(task: TaskState, number: int, items: Iterable[Item], opinions: Iterable[Opinion], policy: Policy) -> Distribution:
     """Return the distribution of a round. The order of ``items`` and ``opinions``, and repetitions, make no difference.
 
-    Raises InvalidError ``ambiguous_item`` when two different items claim one submission: their reader would have to choose.
+    Raises InvalidError ``ambiguous_item`` when one proof is said to have two prices: their reader would have to choose.
     """
-    chosen = _by_worker(items)
+    chosen = _by_claim(items)
     approvals = _approvals(task, number, opinions)
     left = min(task.bounty_amount_per_round, task.total_bounty_amount)
     amounts: Amounts = {}
-    outcomes: dict[str, Outcome] = {}
-    for worker in sorted(chosen, key=lambda worker: _place(task, number, worker)):
-        item = chosen[worker]
-        outcome = _judged(task, number, item, len(approvals.get((worker, item.cid), ())), policy)
+    outcomes: dict[Claim, Outcome] = {}
+    for claim in sorted(chosen, key=lambda claim: _place(task, number, claim)):
+        worker, item = claim[0], chosen[claim]
+        outcome = _judged(task, number, item, len(approvals.get(claim, ())), policy)
         if outcome == "paid" and item.price > left:
             outcome = "bounty_exhausted"
         if outcome == "paid":
-            amounts[worker] = item.price
+            amounts[worker] = amounts.get(worker, 0) + item.price
             left -= item.price
         elif outcome == "rejected":
             cut = task.stake_list.get(worker, 0) * policy.cut_permille // 1000
             if cut:
                 amounts[worker] = -cut
-        outcomes[worker] = outcome
+        outcomes[claim] = outcome
     return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())))
 
 
 def _judged(task: TaskState, number: int, item: Item, approvals: int, policy: Policy) -> Outcome:
     submission = task.submitted(number, item.worker)
-    if submission is None or submission.submission_value != item.cid:
+    if submission is None or item.cid not in proofs_in(submission.submission_value):
         return "not_submitted"
+    # A dispute on chain is about a key's whole submission, and so is its end.
     if is_upheld(task.submissions_audit_trigger.get(number, {}).get(item.worker), task.stake_list):
         return "rejected"
     if item.price < 1:
@@ -103,14 +150,16 @@ def _judged(task: TaskState, number: int, item: Item, approvals: int, policy: Po
     return "paid" if approvals >= policy.approvals else "too_few_approvals"
 
 
-def _approvals(task: TaskState, number: int, opinions: Iterable[Opinion]) -> dict[tuple[str, str], set[str]]:
+def _approvals(task: TaskState, number: int, opinions: Iterable[Opinion]) -> dict[Claim, set[str]]:
     """Return who approves each item."""
-    said: dict[tuple[str, str], dict[str, set[Vote]]] = {}
+    said: dict[Claim, dict[str, set[Vote]]] = {}
     for opinion in opinions:
         said.setdefault((opinion.worker, opinion.cid), {}).setdefault(opinion.auditor, set()).add(opinion.vote)
     return {
-        item: {auditor for auditor, votes in by_auditor.items() if votes == {"approve"} and _counts(task, number, auditor, item[0])}
-        for item, by_auditor in said.items()
+        claim: {
+            auditor for auditor, votes in by_auditor.items() if votes == {"approve"} and _counts(task, number, auditor, claim[0])
+        }
+        for claim, by_auditor in said.items()
     }
 
 
@@ -118,15 +167,19 @@ def _counts(task: TaskState, number: int, auditor: str, worker: str) -> bool:
     return auditor != worker and stake_standing(task, auditor, submitted=number + 1).is_staked
 
 
-def _by_worker(items: Iterable[Item]) -> dict[str, Item]:
-    chosen: dict[str, Item] = {}
+def _by_claim(items: Iterable[Item]) -> dict[Claim, Item]:
+    chosen: dict[Claim, Item] = {}
     for item in items:
-        if chosen.setdefault(item.worker, item) != item:
-            raise InvalidError("ambiguous_item", f"two different items claim to be what {item.worker} submitted")
+        if chosen.setdefault(item.claim, item) != item:
+            raise InvalidError("ambiguous_item", f"two different prices are claimed for what {item.worker} submitted")
     return chosen
 
 
-def _place(task: TaskState, number: int, worker: str) -> tuple[int, str]:
-    """The order of payment. A worker that submitted nothing is paid nothing, wherever it stands."""
+def _place(task: TaskState, number: int, claim: Claim) -> tuple[int, str, int, str]:
+    """The order of payment: by slot, then as the proofs stand in the submission. What was not submitted is paid nothing anyway."""
+    worker, cid = claim
     submission = task.submitted(number, worker)
-    return (0 if submission is None else submission.slot, worker)
+    if submission is None:
+        return (0, worker, 0, cid)
+    proofs = proofs_in(submission.submission_value)
+    return (submission.slot, worker, proofs.index(cid) if cid in proofs else len(proofs), cid)

@@ -34,5 +34,5 @@ class Chain(Protocol):
     async def distribution(self, task_id: str, round_number: int) -> Mapping[str, int] | None:
         """Return the list that the chain has paid out for the round, by staking key; None as long as it has paid out none.
 
-        A list that was only submitted, or that failed its audit, is not one.
+        A list that was only submitted, or that failed its audit, is not one. Empty: the round is over, and no list can come.
         """

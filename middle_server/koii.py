@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
 from koii_chain.client import ChainClient
+from koii_chain.distribution import no_list_can_come
 from middle_server.chain import Stake
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
@@ -42,9 +43,10 @@ class KoiiChain:
         return await _read(self._paid_out(task_id, round_number))
 
     async def _paid_out(self, task_id: str, number: int) -> Mapping[str, int] | None:
-        task = (await self._client.fresh_task(task_id)).task
+        snapshot = await self._client.fresh_task(task_id)
+        task = snapshot.task
         if task.distributions_audit_record.get(number) != "PayoutSuccessful":
-            return None
+            return {} if no_list_can_come(task, number, snapshot.slot) else None
         entries = task.distribution_rewards_submission.get(number, {})
         lists = await self._client.lists(task_id, number)
         if not entries or lists.keys() != entries.keys():

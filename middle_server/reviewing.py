@@ -126,6 +126,8 @@ class Reviewing:
         )
         if (said.network, said.task_id) != (self._settings.network, item.task_id) or result is None:
             raise InvalidError("verdict_foreign", "no result of that work item stood in that round of that task under that CID")
+        if said.worker != result.worker:
+            raise InvalidError("verdict_foreign", f"that result is {result.worker}'s, and the verdict is about {said.worker}")
         if said.auditor == result.worker:
             raise InvalidError("own_work", "nobody audits its own work")
         if sorted(said.required) != sorted(item.required_checks):

@@ -30,6 +30,8 @@ class VerdictPredicate(Strict):
     task_id: Annotated[str, Field(min_length=1, max_length=64)]
     round: Natural
     work_item: Annotated[str, Field(min_length=1, max_length=200)]
+    #: who put the proof on chain: the same bytes under another key are another claim
+    worker: PublicKey
     auditor: PublicKey
     #: the checks that the lease requires
     required: Annotated[tuple[CheckName, ...], Field(max_length=len(CHECK_NAMES))]

@@ -14,6 +14,7 @@ from middle_server.api.problems import respond
 from middle_server.api.reading import query_text
 from middle_server.api.services import Services
 from middle_server.rules.moments import rfc3339
+from middle_server.store.items import read_item
 from middle_server.store.nodes import Node, list_nodes
 from middle_server.store.rounds import RoundResult, Settled, results_in, settled_round
 from orca_protocol.errors import InvalidError
@@ -23,7 +24,7 @@ _TASK_PARAMETER = {"parameters": [{"name": "task_id", "in": "query", "schema": {
 
 
 def routes(services: Services) -> APIRouter:
-    """Return the router of ``/v1/nodes`` and ``/v1/rounds``."""
+    """Return the router of ``/v1/nodes``, ``/v1/rounds`` and ``/v1/leases`` (which lease of an item is the current one)."""
     router = APIRouter(prefix="/v1", tags=["network"])
 
     async def nodes(request: Request) -> Response:
@@ -47,6 +48,15 @@ def routes(services: Services) -> APIRouter:
         }
         return respond(answer(200, document))
 
+    async def lease(work_item: str) -> Response:
+        if not re.fullmatch(r"[0-9a-f-]{36}", work_item):
+            raise InvalidError("work_item_unknown", "there is no such work item")
+        async with services.database.transaction() as connection:
+            item = await read_item(connection, work_item)
+        document = {"work_item": item.id, "task_id": item.task_id, "status": item.status, "fencing_token": str(item.fencing_token)}
+        return respond(answer(200, document))
+
+    router.add_api_route("/leases/{work_item}", lease, methods=["GET"], response_class=Response)
     router.add_api_route("/nodes", nodes, methods=["GET"], openapi_extra=_TASK_PARAMETER, response_class=Response)
     router.add_api_route("/rounds/{number}", round_, methods=["GET"], openapi_extra=_TASK_PARAMETER, response_class=Response)
     return router

@@ -2,7 +2,8 @@
 
 The list names keys and amounts, not items. Where a key had one item in the round the sign decides; where it had several,
 the sum of their prices does, or else the auditors' verdicts, item by item. Zero is no reward and no fault. A key that the
-list does not name was not measured.
+list does not name was not measured, unless a quorum of auditors rejected its item: the chain cuts nobody in a round in
+which it pays nobody, and the requester's item still goes to another key.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def settle(items: Sequence[Reviewed], distribution: Mapping[str, int], *, quorum
 
 def _settle_one(items: list[Reviewed], amount: int, quorum: int) -> dict[str, Outcome]:
     if amount == 0:
-        return {item.work_item: "leave_unpaid" for item in items}
+        return {item.work_item: "reject" if item.rejects >= quorum else "leave_unpaid" for item in items}
     if amount > 0:
         if len(items) == 1 or amount == sum(item.price for item in items):
             return {item.work_item: "approve" for item in items}

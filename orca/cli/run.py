@@ -127,7 +127,7 @@ def _prepare_proof(node: LocalNode, out: Path) -> SigningKey:
 
 
 def _prove(node: LocalNode, finished: Finished, key: SigningKey, out: Path) -> dict[str, str]:
-    from orca.proving import prove
+    from orca_agent.work.proving import prove
     from orca_protocol.keys import public_key_of
     from proof_store.tree import write_tree
 

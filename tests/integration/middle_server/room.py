@@ -221,6 +221,7 @@ def verdict(
         "task_id": TASK,
         "round": round_number,
         "work_item": held.data["id"],
+        "worker": held.lease.worker,
         "auditor": public_key_of(auditor),
         "required": tuple(names),
         "checks": results,

@@ -99,3 +99,31 @@ async def test_what_nobody_could_measure_is_neither_paid_nor_cut(middle: Room) -
     assert await middle.status(item) == "unpaid"
     result = (await middle.client.get(f"/v1/work-items/{item}/result", headers=middle.person)).json()
     assert result["outcome"] == "leave_unpaid"
+
+
+async def test_an_item_that_auditors_rejected_goes_on_although_its_round_paid_nobody(middle: Room) -> None:
+    item = await middle.item()
+    held = await middle.in_review(WORKER)
+    for auditor in (FIRST, SECOND):
+        document = verdict(auditor, held, cid_of("proof"), round_number=7, says="mismatch")
+        assert (await middle.client.post("/v1/verdicts", content=document)).status_code == 201
+    middle.chain.paid_out[7] = {}
+    settled = await middle.ask("update-audit-result", FIRST, roundNumber=7)
+    assert settled.json()["data"]["outcomes"] == {item: "reject"}
+    assert await middle.status(item) == "queued"
+
+
+async def test_a_verdict_about_another_worker_is_not_about_this_result(middle: Room) -> None:
+    await middle.item()
+    held = await middle.in_review(WORKER)
+    document = verdict(FIRST, held, cid_of("proof"), round_number=7, worker=public_key_of(SECOND))
+    assert code(await middle.client.post("/v1/verdicts", content=document)) == (400, "verdict_foreign")
+
+
+async def test_anybody_can_see_which_lease_of_an_item_counts(middle: Room) -> None:
+    item = await middle.item()
+    await middle.fetch(WORKER)
+    found = (await middle.client.get(f"/v1/leases/{item}")).json()
+    assert found == {"work_item": item, "task_id": "task-1", "status": "leased", "fencing_token": "1"}
+    assert code(await middle.client.get("/v1/leases/not-an-id")) == (404, "work_item_unknown")
+    assert code(await middle.client.get(f"/v1/leases/{'0' * 36}")) == (404, "work_item_unknown")

@@ -7,18 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koii_chain.devnet.rounds import check_list
-from koii_chain.distribution import Item, Opinion, Outcome, Policy, distribute
+from koii_chain.distribution import Item, Opinion, Outcome, Policy, distribute, no_list_can_come, policy_of
 from koii_chain.state import Submission, TaskState, Trigger, VoteRecord
 from orca_protocol.errors import InvalidError
 from orca_protocol.verdict import Vote
 from tests.unit.koii_chain.tasks import key, task
 
+CID, OTHER, THIRD = ("b" + letter * 58 for letter in "acd")
 WORKER, *AUDITORS = (key(number) for number in range(1, 6))
 POLICY = Policy(approvals=2, cut_permille=700)
-ITEM = Item(WORKER, "bafy", 500)
+ITEM = Item(WORKER, CID, 500)
 
 
-def submitted(number: int, *keys: str, value: str = "bafy", slot: int = 1) -> dict[str, Submission]:
+def submitted(number: int, *keys: str, value: str = CID, slot: int = 1) -> dict[str, Submission]:
     return {name: Submission(submission_value=value, slot=slot, round=number) for name in keys}
 
 
@@ -26,20 +27,20 @@ def state(**changes: Any) -> TaskState:
     """Round 3 was worked on by the worker; everybody submitted verdicts for round 4."""
     fields: dict[str, Any] = {
         "stake_list": dict.fromkeys([WORKER, *AUDITORS], 1000),
-        "submissions": {3: submitted(3, WORKER), 4: submitted(4, *AUDITORS, WORKER, value="verdicts")},
+        "submissions": {3: submitted(3, WORKER), 4: submitted(4, *AUDITORS, WORKER, value="idle:no_work")},
         "bounty_amount_per_round": 1000,
         "total_bounty_amount": 10_000,
     }
     return task(**(fields | changes))
 
 
-def said(vote: Vote, *auditors: str, cid: str = "bafy") -> list[Opinion]:
+def said(vote: Vote, *auditors: str, cid: str = CID) -> list[Opinion]:
     return [Opinion(auditor, WORKER, cid, vote) for auditor in auditors]
 
 
 def outcome(task_state: TaskState, opinions: list[Opinion], item: Item = ITEM) -> tuple[dict[str, int], Outcome]:
     found = distribute(task_state, 3, [item], opinions, POLICY)
-    return found.amounts, found.outcomes[WORKER]
+    return found.amounts, found.outcomes[item.claim]
 
 
 def disputed(*votes: tuple[str, bool]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_enough_approvals_are_paid_the_price() -> None:
         said("approve", AUDITORS[0], AUDITORS[0]),
         said("approve", AUDITORS[0], WORKER),
         said("approve", AUDITORS[0], key(99)),
-        said("approve", *AUDITORS[:2], cid="another"),
+        said("approve", *AUDITORS[:2], cid=OTHER),
         said("abstain", *AUDITORS),
         [*said("approve", *AUDITORS[:2]), *said("reject", AUDITORS[1])],
         [*said("approve", *AUDITORS[:2]), *said("abstain", AUDITORS[1])],
@@ -71,7 +72,7 @@ def test_too_few_approvals_are_neither_paid_nor_cut(opinions: list[Opinion]) -> 
 
 
 def test_an_auditor_without_a_submission_for_the_next_round_does_not_count() -> None:
-    absent = state(submissions={3: submitted(3, WORKER), 4: submitted(4, AUDITORS[0], value="verdicts")})
+    absent = state(submissions={3: submitted(3, WORKER), 4: submitted(4, AUDITORS[0], value="idle:no_work")})
     assert outcome(absent, said("approve", *AUDITORS[:2])) == ({}, "too_few_approvals")
 
 
@@ -91,31 +92,87 @@ def test_a_rejection_that_was_outvoted_does_not_stop_the_price() -> None:
 
 
 def test_another_proof_than_the_one_on_chain_is_not_paid() -> None:
-    assert outcome(state(), said("approve", *AUDITORS, cid="else"), Item(WORKER, "else", 500)) == ({}, "not_submitted")
+    assert outcome(state(), said("approve", *AUDITORS, cid=OTHER), Item(WORKER, OTHER, 500)) == ({}, "not_submitted")
 
 
 def test_without_a_price_there_is_nothing_to_pay() -> None:
-    assert outcome(state(), said("approve", *AUDITORS), Item(WORKER, "bafy", 0)) == ({}, "no_price")
+    assert outcome(state(), said("approve", *AUDITORS), Item(WORKER, CID, 0)) == ({}, "no_price")
 
 
-def test_two_items_for_one_submission_are_refused() -> None:
+def test_two_prices_for_one_proof_are_refused() -> None:
     with pytest.raises(InvalidError, match="ambiguous_item"):
-        distribute(state(), 3, [ITEM, Item(WORKER, "bafy", 501)], [], POLICY)
+        distribute(state(), 3, [ITEM, Item(WORKER, CID, 501)], [], POLICY)
 
 
 def test_the_earliest_are_paid_first_and_what_still_fits_after_them() -> None:
     names = AUDITORS[:3]
     prices = dict(zip(names, (700, 400, 300), strict=True))
-    round_3 = {name: Submission(submission_value="bafy", slot=slot, round=3) for slot, name in enumerate(names)}
-    full = state(submissions={3: round_3, 4: submitted(4, *AUDITORS, WORKER, value="verdicts")})
-    opinions = [Opinion(auditor, name, "bafy", "approve") for name in names for auditor in (WORKER, AUDITORS[3])]
-    found = distribute(full, 3, [Item(name, "bafy", prices[name]) for name in names], opinions, POLICY)
+    round_3 = {name: Submission(submission_value=CID, slot=slot, round=3) for slot, name in enumerate(names)}
+    full = state(submissions={3: round_3, 4: submitted(4, *AUDITORS, WORKER, value="idle:no_work")})
+    opinions = [Opinion(auditor, name, CID, "approve") for name in names for auditor in (WORKER, AUDITORS[3])]
+    found = distribute(full, 3, [Item(name, CID, prices[name]) for name in names], opinions, POLICY)
     assert found.amounts == {names[0]: 700, names[2]: 300}
-    assert found.outcomes[names[1]] == "bounty_exhausted"
+    assert found.outcomes[names[1], CID] == "bounty_exhausted"
 
 
 def test_no_more_is_paid_than_is_left_of_the_bounty() -> None:
     assert outcome(state(total_bounty_amount=499), said("approve", *AUDITORS)) == ({}, "bounty_exhausted")
+
+
+def test_each_proof_of_a_submission_is_judged_by_itself_and_the_sum_is_paid() -> None:
+    three = state(
+        submissions={
+            3: submitted(3, WORKER, value=f"{CID} {OTHER} {THIRD} verdicts:{CID}"),
+            4: submitted(4, *AUDITORS, value="idle:no_work"),
+        }
+    )
+    opinions = [*said("approve", *AUDITORS[:2]), *said("approve", *AUDITORS[:2], cid=OTHER), *said("abstain", *AUDITORS, cid=THIRD)]
+    found = distribute(three, 3, [Item(WORKER, CID, 500), Item(WORKER, OTHER, 300), Item(WORKER, THIRD, 100)], opinions, POLICY)
+    assert found.amounts == {WORKER: 800}
+    assert found.outcomes == {(WORKER, CID): "paid", (WORKER, OTHER): "paid", (WORKER, THIRD): "too_few_approvals"}
+
+
+def test_a_key_with_several_proofs_is_cut_once() -> None:
+    two = state(submissions={3: submitted(3, WORKER, value=f"{CID} {OTHER}"), 4: {}}, **disputed((AUDITORS[0], False)))
+    found = distribute(two, 3, [Item(WORKER, CID, 500), Item(WORKER, OTHER, 300)], [], POLICY)
+    assert found.amounts == {WORKER: -700}
+    assert not found.pays, "the chain takes no list that pays nobody"
+
+
+def test_a_copied_proof_is_another_claim() -> None:
+    thief = AUDITORS[3]
+    both = state(submissions={3: submitted(3, WORKER, thief), 4: submitted(4, *AUDITORS, value="idle:no_work")})
+    found = distribute(both, 3, [ITEM, Item(thief, CID, 500)], said("approve", *AUDITORS[:2]), POLICY)
+    assert found.outcomes == {(WORKER, CID): "paid", (thief, CID): "too_few_approvals"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "record", "slot", "is_over"),
+    [
+        ({}, {}, 899, False),
+        ({}, {}, 900, True),
+        ({3: submitted(3, WORKER)}, {}, 5000, False),
+        ({3: submitted(3, WORKER)}, {3: "PayoutFailed"}, 900, False),
+        ({3: submitted(3, WORKER)}, {3: "PayoutFailed"}, 1100, True),
+    ],
+    ids=["its lists may still come", "none came", "one waits to be paid", "another may follow", "all failed"],
+)
+def test_a_round_without_payout_ends(lists: Any, record: Any, slot: int, is_over: bool) -> None:
+    found = state(distribution_rewards_submission=lists, distributions_audit_record=record)
+    assert no_list_can_come(found, 3, slot) is is_over
+
+
+def test_the_policy_stands_on_chain() -> None:
+    assert policy_of(task()) == Policy()
+    chosen = Policy(approvals=3, cut_permille=1000)
+    assert policy_of(task(task_vars=chosen.task_vars())) == chosen
+    assert len(chosen.task_vars()) <= 64, "CreateTask has 64 bytes for it"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"approvals":"3"}', '{"approvals":0}', '{"cut":1001}', '{"approvals":true}'])
+def test_a_policy_that_cannot_be_read_is_no_default(text: str) -> None:
+    with pytest.raises(InvalidError):
+        policy_of(task(task_vars=text))
 
 
 @pytest.mark.parametrize("wrong", [(0, 700), (2, -1), (2, 1001)])
@@ -125,15 +182,16 @@ def test_a_policy_that_pays_without_approval_is_refused(wrong: tuple[int, int]) 
 
 
 _NAMES = [key(number) for number in range(1, 9)]
+_CIDS = [CID, OTHER, THIRD]
 _ITEMS = st.lists(
-    st.builds(Item, st.sampled_from(_NAMES), st.just("bafy"), st.integers(0, 600)), max_size=8, unique_by=lambda i: i.worker
+    st.builds(Item, st.sampled_from(_NAMES), st.sampled_from(_CIDS), st.integers(0, 600)), max_size=8, unique_by=lambda i: i.claim
 )
 _OPINIONS = st.lists(
     st.builds(
         Opinion,
         st.sampled_from(_NAMES),
         st.sampled_from(_NAMES),
-        st.just("bafy"),
+        st.sampled_from(_CIDS),
         st.sampled_from(["approve", "reject", "abstain"]),
     ),
     max_size=60,
@@ -141,8 +199,8 @@ _OPINIONS = st.lists(
 _STATES = st.builds(
     lambda slots, stakes, votes: state(
         submissions={
-            3: {name: Submission(submission_value="bafy", slot=slot, round=3) for name, slot in slots.items()},
-            4: submitted(4, *_NAMES[:6], value="verdicts"),
+            3: {name: Submission(submission_value=f"{CID} {OTHER}", slot=slot, round=3) for name, slot in slots.items()},
+            4: submitted(4, *_NAMES[:6], value="idle:no_work"),
         },
         stake_list=stakes,
         submissions_audit_trigger={
@@ -172,7 +230,7 @@ def test_every_node_computes_the_same_list(task_state: TaskState, items: list[It
 @given(_STATES, _ITEMS, _OPINIONS)
 def test_a_list_is_one_that_the_chain_takes(task_state: TaskState, items: list[Item], opinions: list[Opinion]) -> None:
     found = distribute(task_state, 3, items, opinions, POLICY)
-    assert set(found.outcomes) == {item.worker for item in items}
+    assert set(found.outcomes) == {item.claim for item in items}
     assert all(amount != 0 and type(amount) is int for amount in found.amounts.values())
     assert all(-amount <= task_state.stake_list[name] for name, amount in found.amounts.items() if amount < 0)
     if any(amount > 0 for amount in found.amounts.values()):

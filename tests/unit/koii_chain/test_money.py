@@ -105,10 +105,10 @@ async def test_a_work_items_price_moves_from_the_pot_to_the_worker(net: Network)
     await net.to(100)
     await net.submit(worker, 0, CID)
     for auditor in auditors:
-        await net.submit(auditor, 0, "bafyverdictsofbefore")
+        await net.submit(auditor, 0, "idle:no_work")
     await net.to(200)
     for auditor in auditors:
-        await net.submit(auditor, 1, "bafyverdicts")
+        await net.submit(auditor, 1, "idle:no_work")
 
     # Every node computes the same list; the leader puts it on chain.
     await net.to(240)

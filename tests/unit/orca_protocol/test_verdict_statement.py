@@ -28,6 +28,7 @@ def verdict(**changed: Any) -> VerdictStatement:
         "task_id": "T",
         "round": 3,
         "work_item": "w1",
+        "worker": public_key_of(SigningKey(bytes(32))),
         "auditor": AUDITOR,
         "required": ("replay",),
         "checks": (result("replay"),),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from orca.proving import facts_of, prove
+from orca_agent.work.proving import facts_of, prove
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.sqlite import SqliteJournal

@@ -12,7 +12,7 @@ from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_protocol.errors import InvalidError
 from orca_protocol.statement import Ceilings
 from proof_store.builder import build_directory
-from submission.package import RunFacts, build_package
+from submission.package import LeasedTo, RunFacts, build_package
 
 if TYPE_CHECKING:
     from nacl.signing import SigningKey
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from proof_store.cid import Cid
 
 
-def prove(finished: Finished, key: SigningKey, blocks: BlockStore, *, network: str) -> tuple[Cid, dict[str, bytes]]:
-    """Return the proof's CID and files, having put its blocks into ``blocks``.
+def prove(
+    finished: Finished, key: SigningKey, blocks: BlockStore, *, network: str, leased: LeasedTo | None = None
+) -> tuple[Cid, dict[str, bytes]]:
+    """Return the proof's CID and files, having put its blocks into ``blocks``; ``leased`` makes it a claim to be paid.
 
     Raises InvalidError ``proof_too_large`` rather than sign what auditors refuse to read.
     """
-    files = build_package(finished.run.spec, finished.entries, finished.output, facts_of(finished, network=network), key)
+    facts = facts_of(finished, network=network)
+    files = build_package(finished.run.spec, finished.entries, finished.output, facts, key, leased)
     refuse_oversize(files)
     return build_directory(files, blocks).cid, files
 

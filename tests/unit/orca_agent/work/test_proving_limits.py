@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audit.source import PackageLimits
-from orca.proving import refuse_oversize
+from orca_agent.work.proving import refuse_oversize
 from orca_protocol.errors import InvalidError
 
 FILES = {"spec.json": b"{}", "journal.jsonl": b"x" * 50 + b"\n" + b"y" * 80 + b"\n", "output.json": b"{}"}
