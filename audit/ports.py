@@ -38,8 +38,19 @@ class ChainView(Protocol):
         """Return how ``key`` stands in that round."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseStanding:
+    """What the middle server says of the lease that counts for a work item by now."""
+
+    fencing_token: str
+    #: the proof reported under it, None as long as there is none
+    cid: str | None
+    #: the round that proof stands in, None as long as it stands in none
+    round: int | None
+
+
 class LeaseView(Protocol):
     """What the auditor's node asks the middle server. Raises UnavailableError where it does not answer."""
 
-    async def current_token(self, work_item: str) -> str:
-        """Return the fencing token of the lease that counts for ``work_item``."""
+    async def lease_now(self, work_item: str) -> LeaseStanding:
+        """Return how the lease that counts for ``work_item`` stands."""

@@ -138,6 +138,18 @@ def distribute(task: TaskState, number: int, items: Iterable[Item], opinions: It
     return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())))
 
 
+def contradicts(listed: Amounts, own: Distribution) -> bool:
+    """Whether a list says something else than this node computed: another payment, or a cut of somebody else.
+
+    How much is cut depends on the stake of the moment in which the list was made, which nobody can read any more.
+    """
+    if {key: amount for key, amount in listed.items() if amount > 0} != {
+        key: amount for key, amount in own.amounts.items() if amount > 0
+    }:
+        return True
+    return {key for key, amount in listed.items() if amount < 0} != {key for key, amount in own.amounts.items() if amount < 0}
+
+
 def _judged(task: TaskState, number: int, item: Item, approvals: int, policy: Policy) -> Outcome:
     submission = task.submitted(number, item.worker)
     if submission is None or item.cid not in proofs_in(submission.submission_value):

@@ -33,6 +33,17 @@ def leader_of(task: TaskState, number: int, *, is_previous_failed: bool = False)
     return choose({key: submitted[key] for key in sorted(candidates)}, second=is_previous_failed)
 
 
+def successors(task: TaskState, number: int) -> list[str]:
+    """Return everybody who may make the list of a round, in the order in which they take over from one who makes none.
+
+    The first is ``leader_of``. Koii names one key and waits for it; a chain that takes a list from any submitter needs not.
+    """
+    submitted = task.submissions.get(number, {})
+    first = leader_of(task, number)
+    rest = sorted(submitted, key=lambda key: (-score(submitted, key), key))
+    return [] if first is None else [first, *(key for key in rest if key != first)]
+
+
 def choose(submissions: Mapping[str, Submission], *, second: bool = False) -> str | None:
     """Return the candidate whose hash lies farthest from the hash of all, or the second farthest; the first of equals."""
     if not submissions:

@@ -15,7 +15,7 @@ from pydantic import Field
 from orca_protocol import dsse
 from orca_protocol.documents import read, write
 from orca_protocol.errors import InvalidError
-from orca_protocol.model import Natural, Strict
+from orca_protocol.model import ModelIdentity, Natural, Strict
 from orca_protocol.statement import Rfc3339, Sha256
 from orca_protocol.verdict import CHECK_NAMES
 
@@ -56,6 +56,10 @@ class Lease(Strict):
     models: Annotated[tuple[AllowedModel, ...], Field(min_length=1, max_length=100)]
     required_checks: Annotated[tuple[CheckName, ...], Field(min_length=1, max_length=len(CHECK_NAMES))]
     pays_partial: bool
+
+    def admits(self, answered: ModelIdentity) -> bool:
+        """Whether an answer of that model counts for payment."""
+        return any(allowed.name == answered.model and allowed.digest in (None, answered.digest) for allowed in self.models)
 
 
 def sign_lease(lease: Lease, key: SigningKey) -> bytes:

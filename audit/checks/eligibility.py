@@ -1,7 +1,7 @@
 """Check 3: the node was entitled to do this work and to be paid for it.
 
 1. the run kept to the lease: its time, its ceilings, the models it admits     (late, over budget, another model)
-2. the fencing token is the current one                                        (a holder who lost the lease)
+2. the fencing token is the current one, and this is the proof reported for it   (a holder who lost the lease, a second claim)
 3. the key is staked, enough, in an active task, and submitted in this round   (nobody at stake)
 4. the outcome is one that the lease pays for                                  (else: not measured, unpaid)
 
@@ -29,7 +29,7 @@ async def check_eligibility(case: Case) -> Finding:
     _check_budget(contents)
     for entry in contents.entries:
         _check_model(entry, case.lease)
-    await _check_token(case.lease, case.leases)
+    await _check_lease_now(contents, case.lease, case.leases)
     await _check_standing(contents, case.lease, case.chain)
     if contents.output.status != "success" and not case.lease.pays_partial:
         raise UnavailableError(
@@ -53,25 +53,26 @@ def _check_budget(contents: Contents) -> None:
 
 
 def _check_model(entry: Entry, lease: Lease) -> None:
-    if entry.answer is None:
-        return
-    answered = entry.answer.model
-    for allowed in lease.models:
-        if allowed.name == answered.model and allowed.digest in (None, answered.digest):
-            return
-    raise InvalidError(
-        "model_not_leased", f"path {Path(*entry.path)} was answered by {answered.model!r}, which the lease does not admit"
-    )
+    if entry.answer is not None and not lease.admits(entry.answer.model):
+        named = entry.answer.model.model
+        raise InvalidError(
+            "model_not_leased", f"path {Path(*entry.path)} was answered by {named!r}, which the lease does not admit"
+        )
 
 
-async def _check_token(lease: Lease, leases: LeaseView | None) -> None:  # 2
+async def _check_lease_now(contents: Contents, lease: Lease, leases: LeaseView | None) -> None:  # 2
     if leases is None:
         raise UnavailableError(
             "no_middle_server", "whether this lease is the current one is known to the middle server, and none is configured"
         )
-    current = await leases.current_token(lease.work_item)
-    if current != lease.fencing_token:
-        raise InvalidError("stale_token", f"the lease has token {lease.fencing_token}; the current one is {current}")
+    now = await leases.lease_now(lease.work_item)
+    if now.fencing_token != lease.fencing_token:
+        raise InvalidError("stale_token", f"the lease has token {lease.fencing_token}; the current one is {now.fencing_token}")
+    if now.cid is None or now.round is None:
+        raise UnavailableError("not_reported", "the middle server knows of no proof for this lease in a round yet")
+    standing, this = (now.cid, now.round), (str(contents.received.cid), contents.statement.predicate.round)
+    if standing != this:
+        raise InvalidError("result_differs", f"for this lease {standing[0]} stands in round {standing[1]}; this is another claim")
 
 
 async def _check_standing(contents: Contents, lease: Lease, chain: ChainView | None) -> None:  # 3

@@ -16,7 +16,7 @@ from middle_server.api.services import Services
 from middle_server.rules.moments import rfc3339
 from middle_server.store.items import read_item
 from middle_server.store.nodes import Node, list_nodes
-from middle_server.store.rounds import RoundResult, Settled, results_in, settled_round
+from middle_server.store.rounds import RoundResult, Settled, result_of, results_in, settled_round
 from orca_protocol.errors import InvalidError
 
 _NODES = 1000
@@ -53,7 +53,15 @@ def routes(services: Services) -> APIRouter:
             raise InvalidError("work_item_unknown", "there is no such work item")
         async with services.database.transaction() as connection:
             item = await read_item(connection, work_item)
-        document = {"work_item": item.id, "task_id": item.task_id, "status": item.status, "fencing_token": str(item.fencing_token)}
+            result = None if item.lease_id is None else await result_of(connection, item.lease_id)
+        document: dict[str, Any] = {
+            "work_item": item.id,
+            "task_id": item.task_id,
+            "status": item.status,
+            "fencing_token": str(item.fencing_token),
+        }
+        if result is not None:
+            document |= {"worker": result.worker, "cid": result.cid, "round": result.round}
         return respond(answer(200, document))
 
     router.add_api_route("/leases/{work_item}", lease, methods=["GET"], response_class=Response)

@@ -125,5 +125,9 @@ async def test_anybody_can_see_which_lease_of_an_item_counts(middle: Room) -> No
     await middle.fetch(WORKER)
     found = (await middle.client.get(f"/v1/leases/{item}")).json()
     assert found == {"work_item": item, "task_id": "task-1", "status": "leased", "fencing_token": "1"}
+    item = await middle.item()
+    await middle.in_review(SECOND)
+    found = (await middle.client.get(f"/v1/leases/{item}")).json()
+    assert (found["worker"], found["cid"], found["round"]) == (public_key_of(SECOND), cid_of("proof"), 7)
     assert code(await middle.client.get("/v1/leases/not-an-id")) == (404, "work_item_unknown")
     assert code(await middle.client.get(f"/v1/leases/{'0' * 36}")) == (404, "work_item_unknown")

@@ -9,7 +9,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from audit.case import Expected
-from audit.ports import Standing
+from audit.ports import LeaseStanding, Standing
 from orca_engine import REVISION
 from orca_engine.item import Item
 from orca_engine.program import calls_at_most, output_tokens_at_most
@@ -21,6 +21,7 @@ from orca_protocol.lease import AllowedModel, Lease, sign_lease
 from orca_protocol.spec import read_spec
 from orca_protocol.statement import Ceilings
 from orca_protocol.submission import Submission, open_submission, sign_submission
+from proof_store.builder import root_of
 from submission.package import LeasedTo, RunFacts, build_package
 from tests.unit.audit.packages import KEY, OPEN, OTHER_KEY, SIGNER, SPEC, Verdicts, decode, verdicts
 from tests.unit.orca_engine.worlds import World, failing
@@ -88,13 +89,13 @@ class Chain:
 
 
 class Leases:
-    """A middle server that knows the current token."""
+    """A middle server that knows the current token, and that ``files`` were reported for a round."""
 
-    def __init__(self, token: str = "3") -> None:
-        self.token = token
+    def __init__(self, files: dict[str, bytes], token: str = "3", *, number: int | None = 5) -> None:
+        self.now = LeaseStanding(token, str(root_of(files)), number)
 
-    async def current_token(self, work_item: str) -> str:
-        return self.token
+    async def lease_now(self, work_item: str) -> LeaseStanding:
+        return self.now
 
 
 GOOD = Standing(stake_fault=None, submission_fault=None)
@@ -108,7 +109,7 @@ def audited(files: dict[str, bytes], **case: Any) -> Verdicts:
         "lease_signer": public_key_of(SERVER),
         "expected": EXPECTED,
         "chain": Chain(GOOD),
-        "leases": Leases(),
+        "leases": Leases(files),
         "redecoder": weights,
     }
     return verdicts(files, **{**known, **case})
@@ -209,7 +210,21 @@ def test_a_model_admitted_by_name_alone_may_have_any_weights() -> None:
 
 
 def test_a_stale_token_is_caught_by_eligibility() -> None:
-    assert audited(leased(), leases=Leases("4"))["eligibility"] == ("mismatch", "stale_token")
+    assert audited(leased(), leases=Leases(leased(), "4"))["eligibility"] == ("mismatch", "stale_token")
+
+
+def test_a_second_proof_under_one_lease_is_not_paid_again() -> None:
+    other = leased(finished="2026-01-01T00:03:00.000Z")
+    assert audited(other, leases=Leases(leased()))["eligibility"] == ("mismatch", "result_differs")
+
+
+def test_the_same_lease_claimed_again_in_a_later_round_is_not_paid_again() -> None:
+    later = {"leases": Leases(leased(), number=5), "expected": Expected("koii", "TASK", 6)}
+    assert audited(leased(round=6), **later)["eligibility"] == ("mismatch", "result_differs")
+
+
+def test_a_proof_that_was_not_reported_yet_is_not_measured() -> None:
+    assert audited(leased(), leases=Leases(leased(), number=None))["eligibility"] == ("not_measured", "not_reported")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""Which duty is due at which slot: a pure function of the task's state on chain and of what this node has done already.
+
+    start of round r     submit for r-1: proofs made in r-1, verdicts on r-2
+    after its window     audit what others submitted for r-1; make or check the list of r-2
+    audit window         vote on chain: against what was rejected, for what is disputed and was approved
+    from a list's time   have it paid, collect what was credited, tell the middle server what became of the round
+
+What the chain shows is never done again, whatever the node remembers: after a restart it begins with nothing but the chain
+and its own verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from koii_chain.clock import RoundClock
+from koii_chain.distribution import Claim, no_list_can_come
+from koii_chain.leader import successors
+from koii_chain.stake import task_standing
+from koii_chain.state import Submission, TaskState
+from orca_protocol.round_value import proofs_in
+from orca_protocol.verdict import Vote
+
+Kind = Literal["submit", "audit", "vote", "list", "check_list", "payout", "collect", "settle"]
+#: rounds that are looked back at; the chain keeps no more
+LOOK_BACK = 16
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duty:
+    """Something to do about a round; ``subject`` is the key it is about, where it is about one."""
+
+    round: int
+    kind: Kind
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What this node has done that the chain does not show, or not yet."""
+
+    #: its verdicts, by round
+    votes: Mapping[int, Mapping[Claim, Vote]] = field(default_factory=dict)
+    #: claims drawn to be audited, by round; a round that is missing was not drawn yet
+    drawn: Mapping[int, frozenset[Claim]] = field(default_factory=dict)
+    #: lists (round, maker) that were compared with its own, and lists that it had paid
+    checked: frozenset[tuple[int, str]] = frozenset()
+    paid: frozenset[tuple[int, str]] = frozenset()
+    settled: frozenset[int] = frozenset()
+
+
+def due(task: TaskState, slot: int, key: str, done: Done) -> list[Duty]:
+    """Return what ``key`` has to do now, the most urgent first."""
+    if slot < task.starting_slot or not task_standing(task).is_staked or task.stake_list.get(key, 0) < task.minimum_stake_amount:
+        return _collect(task, key)
+    number = task.clock.round_at(slot)
+    duties = [
+        *_submit(task, slot, key, done, number - 1),
+        *_audit(task, slot, key, done, number - 1),
+        *_vote(task, slot, key, done, number - 1),
+    ]
+    for past in range(max(0, number - LOOK_BACK), number - 1):
+        duties += [*_list(task, slot, key, done, past), *_close(task, slot, key, done, past)]
+    return [*duties, *_collect(task, key)]
+
+
+def next_slot(task: TaskState, slot: int) -> int:
+    """Return the first slot after ``slot`` at which something may become due for anybody."""
+    if slot < task.starting_slot:
+        return task.starting_slot
+    clock, number = task.clock, task.clock.round_at(slot)
+    moments = [clock.start_of(number + 1)]
+    if number >= 1:
+        moments += [clock.submission(number - 1).end]
+    for past in range(max(0, number - LOOK_BACK), number):
+        if (pending := pending_list(task, past)) is not None:
+            moments += _payout_slots(clock, past, pending[1])
+    return min(moment for moment in moments if moment > slot)
+
+
+def claims_in(task: TaskState, number: int) -> frozenset[Claim]:
+    """Return every proof that was submitted for a round, with who submitted it."""
+    submitted = task.submissions.get(number, {}) if number >= 0 else {}
+    return frozenset((worker, cid) for worker, entry in submitted.items() for cid in proofs_in(entry.submission_value))
+
+
+def pending_list(task: TaskState, number: int) -> tuple[str, Submission] | None:
+    """Return the newest list of a round that is not paid, with who made it."""
+    if task.distributions_audit_record.get(number) == "PayoutSuccessful":
+        return None
+    lists = task.distribution_rewards_submission.get(number, {})
+    return max(lists.items(), key=lambda item: (item[1].slot, item[0]), default=None)
+
+
+def _submit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
+    if number < 0 or task.submitted(number, key) is not None:
+        return []
+    window = task.clock.submission(number)
+    if slot not in window:
+        return []
+    # Verdicts that are still being made are waited for, but not to the last moment.
+    is_late = slot >= window.first + 3 * len(window) // 4
+    return [] if _unfinished(task, key, done, number - 1) and not is_late else [Duty(number, "submit")]
+
+
+def _audit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
+    """Return the audits of a round's submissions, from the end of their window on; and late ones of the round before."""
+    duties = []
+    for past in (number - 1, number):
+        if past >= 0 and slot >= task.clock.submission(past).end and slot < task.clock.submission(past + 1).end:
+            duties += [Duty(past, "audit")] if _unfinished(task, key, done, past) else []
+    return duties
+
+
+def _unfinished(task: TaskState, key: str, done: Done, number: int) -> bool:
+    """Whether claims of a round wait for this node's verdict."""
+    others = {claim for claim in claims_in(task, number) if claim[0] != key}
+    return bool(others & done.drawn.get(number, frozenset(others)) - done.votes.get(number, {}).keys())
+
+
+def _vote(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
+    if number < 0 or slot not in task.clock.audit(number):
+        return []
+    duties = []
+    for worker in sorted({worker for worker, _ in done.votes.get(number, {})}):
+        trigger = task.submissions_audit_trigger.get(number, {}).get(worker)
+        has_voted = trigger is not None and any(vote.voter == key for vote in trigger.votes)
+        opinion = opinion_on(done.votes[number], worker)
+        if not has_voted and (opinion == "reject" or (opinion == "approve" and trigger is not None)):
+            duties.append(Duty(number, "vote", worker))
+    return duties
+
+
+def opinion_on(votes: Mapping[Claim, Vote], worker: str) -> Vote:
+    """Return what verdicts on a worker's proofs say of its whole submission, which is what the chain votes on."""
+    theirs = {vote for (owner, _), vote in votes.items() if owner == worker}
+    return "reject" if "reject" in theirs else "approve" if theirs == {"approve"} else "abstain"
+
+
+def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
+    """Return the duty to make a round's list, or to check the one that somebody made."""
+    record = task.distributions_audit_record.get(number)
+    if record == "PayoutSuccessful" or not claims_in(task, number):
+        return []
+    pending = pending_list(task, number)
+    if pending is not None and (number, pending[0]) not in done.paid:
+        maker, entry = pending
+        is_open = slot < task.clock.payout_from(number, entry.slot)
+        return [Duty(number, "check_list", maker)] if is_open and maker != key and (number, maker) not in done.checked else []
+    if (number, key) in done.checked or slot not in task.clock.distribution(number, retries=task.allowed_failed_distributions):
+        return []
+    if task.submitted(number, key) is None or key in task.distribution_rewards_submission.get(number, {}):
+        return []
+    # The first of the order has the first round for it; then each the next.
+    order = successors(task, number)
+    turn = task.clock.round_at(slot) - number - 2
+    return [Duty(number, "list")] if order and order[turn % len(order)] == key else []
+
+
+def _close(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
+    """Return the duties that end a round: have its list paid, and say so to the middle server."""
+    duties = []
+    pending = pending_list(task, number)
+    if pending is not None and (number, pending[0]) not in done.paid:
+        own, others = _payout_slots(task.clock, number, pending[1])
+        if slot >= (own if pending[0] == key else others):
+            duties.append(Duty(number, "payout", pending[0]))
+    is_over = task.distributions_audit_record.get(number) == "PayoutSuccessful" or no_list_can_come(task, number, slot)
+    if is_over and number not in done.settled and claims_in(task, number):
+        duties.append(Duty(number, "settle"))
+    return duties
+
+
+def _payout_slots(clock: RoundClock, number: int, entry: Submission) -> tuple[int, int]:
+    """Return from when on the list's maker has it paid, and from when on everybody else, should the maker be gone."""
+    first = clock.payout_from(number, entry.slot)
+    return first, first + clock.audit_window
+
+
+def _collect(task: TaskState, key: str) -> list[Duty]:
+    return [Duty(0, "collect", key)] if task.available_balances.get(key, 0) > 0 else []
