@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from orca.postgres.places import SUPERUSER, Places, make_data, make_socket, remove_socket, settle, write_access
 from orca.postgres.processes import end_keeper, end_leftovers, launch
@@ -63,6 +64,12 @@ class EmbeddedPostgres:
     def url(self) -> str:
         """The URL for role and database ``orca``; it is good until this server is stopped."""
         return self._url(NAME, NAME)
+
+    def database(self, name: str) -> str:
+        """Return the URL of a database of that name, which is made if there is none: several parts, one server."""
+        with psycopg.connect(self.superuser_url, connect_timeout=10, autocommit=True) as connection:
+            self._make_missing(connection, name)
+        return self._url(NAME, name)
 
     @property
     def superuser_url(self) -> str:
@@ -143,12 +150,14 @@ class EmbeddedPostgres:
 
     def _make_database(self) -> None:
         """Make role and database of the parts, which are no superusers."""
-        name = sql.Identifier(NAME)
         with psycopg.connect(self.superuser_url, connect_timeout=10, autocommit=True) as connection:
             if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (NAME,)).fetchone() is None:
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
-            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (NAME,)).fetchone() is None:
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(NAME)))
+            self._make_missing(connection, NAME)
+
+    def _make_missing(self, connection: psycopg.Connection[TupleRow], name: str) -> None:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(NAME)))
 
     def _url(self, role: str, database: str) -> str:
         return f"postgresql://{role}@/{database}?host={quote(str(self._running.socket), safe='/')}"
