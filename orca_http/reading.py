@@ -24,9 +24,24 @@ async def read_body(request: Request, kind: type[T], *, max_bytes: int) -> T:
     return read(kind, await request.body(), max_bytes=max_bytes, where="body")
 
 
+async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
+    """Return the body, which must be called JSON, as ``kind``. Raises InvalidError ``media_type``, or naming the field."""
+    refuse_other_media(request)
+    return await read_body(request, kind, max_bytes=max_bytes)
+
+
+def refuse_other_media(request: Request) -> None:
+    """Refuse a body that is not called JSON: a page of another site can send any other kind without asking first."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidError("media_type", "send JSON, and the header Content-Type: application/json")
+
+
 def body_schema(kind: type[BaseModel]) -> dict[str, Any]:
     """Return what a route says of its body in the OpenAPI document; the body itself is read by ``read_body``."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+    schema = kind.model_json_schema()
+    parts = schema.pop("$defs", {})
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _whole(schema, parts)}}}}
 
 
 def api_key_of(request: Request) -> str:
@@ -77,3 +92,14 @@ def query_text(request: Request, name: str) -> str | None:
     if value is not None and not re.fullmatch(r"[!-~]{1,200}", value):
         raise InvalidError("query", f"{name}: 1 to 200 visible ASCII characters")
     return value
+
+
+def _whole(schema: Any, parts: dict[str, Any]) -> Any:
+    """Return ``schema`` with its parts in place: in an OpenAPI document a reference to them would lead nowhere."""
+    if isinstance(schema, list):
+        return [_whole(member, parts) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _whole(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _whole(member, parts) for name, member in schema.items()}

@@ -9,7 +9,7 @@ last event of a run: nothing comes after it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,15 +44,15 @@ _FORGET_RUNS = 100
 
 # Numbers are given under the lock of the run's count; a run that has told its last event gets none.
 _COUNT = """
-INSERT INTO event_counts AS counts (run_id, last) SELECT id, %(count)s FROM held
-    ON CONFLICT (run_id) DO UPDATE SET last = counts.last + excluded.last WHERE NOT counts.is_closed
+INSERT INTO event_counts AS counts (run_id, last, batch) SELECT id, %(count)s, %(batch)s::text FROM held
+    ON CONFLICT (run_id) DO UPDATE SET last = counts.last + excluded.last, batch = coalesce(excluded.batch, counts.batch)
+     WHERE NOT counts.is_closed AND (excluded.batch IS NULL OR counts.batch IS DISTINCT FROM excluded.batch)
 RETURNING last
 """
 _INSERT = """
 INSERT INTO events (run_id, number, at, kind, body)
 SELECT %(run)s, counted.last - %(count)s + place, coalesce(at, extract(epoch FROM clock_timestamp())), kind, body
   FROM counted, unnest(%(ats)s::float8[], %(kinds)s::text[], %(bodies)s::text[]) WITH ORDINALITY AS new (at, kind, body, place)
-RETURNING number
 """
 _APPEND = f"""
 WITH held AS MATERIALIZED (SELECT id FROM runs WHERE id = %(run)s AND epoch = %(epoch)s FOR SHARE),
@@ -63,6 +63,7 @@ _NOTE = f"""
 WITH held AS (SELECT %(run)s AS id), counted AS ({_COUNT})
 {_INSERT}
 """
+_IS_WRITTEN = "SELECT FROM event_counts WHERE run_id = %(run)s AND batch = %(batch)s"
 _FORGET = """
 DELETE FROM events WHERE run_id = ANY (ARRAY(
     SELECT id FROM runs JOIN event_counts ON run_id = id
@@ -101,7 +102,7 @@ class Extent:
 
 async def note(db: Connection, run_id: str, kind: str, body: Mapping[str, Any]) -> None:
     """Tell ``kind`` of a run in the caller's transaction, unless the run has told its last event."""
-    values = {"run": run_id, "count": 1, "ats": [None], "kinds": [kind], "bodies": [_json(body)]}
+    values = {"run": run_id, "batch": None, "count": 1, "ats": [None], "kinds": [kind], "bodies": [_json(body)]}
     await db.execute(_NOTE, values)
     await notify(db, topic_of(run_id))
 
@@ -141,27 +142,28 @@ class EventLog:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._closing.aclose()
 
-    async def append(self, hold: Hold, events: Sequence[NewEvent]) -> int:
-        """Tell ``events`` of a run that is held, all of them or none, and return the number of the last.
+    async def append(self, hold: Hold, events: Sequence[NewEvent], *, batch: int) -> None:
+        """Tell ``events`` of a run that is held, all of them or none. The same ``batch`` again of the same hold changes nothing:
+        whoever does not know whether it was written writes it once more.
 
         Raises InvalidError ``run_taken_over`` if the run is held by another worker or has told its last event.
         """
         values = {
             "run": hold.run_id,
             "epoch": hold.epoch,
+            "batch": f"{hold.epoch}.{batch}",
             "count": len(events),
             "ats": [event.at for event in events],
             "kinds": [event.kind for event in events],
             "bodies": [_json(event.body) for event in events],
         }
         async with self._transaction() as db:
-            numbers = await (await db.execute(_APPEND, values)).fetchall()
-            if not numbers:
+            is_written = (await db.execute(_APPEND, values)).rowcount > 0
+            if not is_written and await (await db.execute(_IS_WRITTEN, values)).fetchone() is None:
                 raise InvalidError(
                     "run_taken_over", f"run {hold.run_id} is not held any more; this process tells nothing more of it"
                 )
             await notify(db, topic_of(hold.run_id))
-        return max(int(number) for (number,) in numbers)
 
     async def extent(self, run_id: str) -> Extent:
         """Return how far the events of a run go."""
@@ -173,7 +175,7 @@ class EventLog:
         async with self._transaction() as db:
             return await _read(db, run_id, after, limit)
 
-    async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[RunEvent, ...]]:
+    async def follow(self, run_id: str, after: int) -> AsyncGenerator[tuple[RunEvent, ...]]:
         """Yield what comes after number ``after`` until the run's last event; nothing, ``()``, about once a second of silence.
 
         What was forgotten (``forget``) is left out: an old run's events end at once.

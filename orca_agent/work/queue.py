@@ -176,7 +176,10 @@ class RunQueue:
             return await read_state(db, run_id)
 
     async def states(self, *, status: str | None, after: int, limit: int) -> list[RunState]:
-        """Return runs in the order in which they came, from place ``after`` on; of ``status`` (``RunState.status``) only."""
+        """Return runs in the order in which they came, from place ``after`` on; of ``status`` only.
+
+        ``status`` is one of ``states.STATUSES``. The specs are left out.
+        """
         async with self._transaction() as db:
             return await list_states(db, status=status, after=after, limit=limit)
 
@@ -184,6 +187,11 @@ class RunQueue:
         """Return how many runs wait and how many are held."""
         async with self._transaction() as db:
             return await read_depth(db)
+
+    async def release_all(self) -> None:
+        """Let every held run be taken at once. Only for who knows that no other worker lives, because the database was down."""
+        async with self._transaction() as db:
+            await db.execute("UPDATE queue SET due = now() WHERE holder IS NOT NULL")
 
     async def sweep(self) -> int:
         """See to every run whose time has come and to jobs whose worker died; return how many runs that were."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from orca_agent.models.retry import Clock, SystemClock
@@ -45,7 +46,9 @@ class Recorder:
         self._cut: set[Path] = set()
         self._news = asyncio.Event()
         self._is_urgent = asyncio.Event()
+        self._batches = 0
         self._is_refused = False
+        self._is_closing = False
         self._writer = asyncio.create_task(self._serve(), name=f"events of {hold.run_id}")
 
     def __call__(self, event: Event) -> None:
@@ -60,17 +63,17 @@ class Recorder:
 
     async def close(self, seconds: float) -> None:
         """Write what is left, for at most ``seconds``; what cannot be written by then is given up."""
+        self._is_closing = True
         self._is_urgent.set()
         self._news.set()
         try:
-            async with asyncio.timeout(seconds):
-                while self._waiting and not self._writer.done():
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            log.warning("%d events of run %s were not written: the database did not answer", len(self._waiting), self._hold.run_id)
+            await asyncio.wait([self._writer], timeout=seconds)
         finally:
             self._writer.cancel()
             await asyncio.wait([self._writer])
+        if self._waiting:
+            log.warning("%d events of run %s were not written and are given up", len(self._waiting), self._hold.run_id)
+            self._waiting.clear()
 
     def _add(self, event: Event) -> None:
         path = getattr(event, "path", None)
@@ -89,9 +92,7 @@ class Recorder:
             return
         if self._characters + len(event.text) > _WAITING_CHARACTERS:
             self._cut.add(event.path)
-            log.warning(
-                "text of run %s at %s is left out of its events: too much waits to be written", self._hold.run_id, event.path
-            )
+            log.warning("run %s: text at %s is left out of its events, too much waits to be written", self._hold.run_id, event.path)
             return
         self._characters += len(event.text)
         told = self._open.get(event.path)
@@ -105,34 +106,44 @@ class Recorder:
             self._is_urgent.set()
 
     async def _serve(self) -> None:
-        """Write batch after batch, until cancelled."""
-        while True:
+        """The outermost loop of the events: a mistake of ours here must not end the run."""
+        try:
+            await self._write_all()
+        except Exception:  # whatever it was, the log says it
+            log.exception("events of run %s", self._hold.run_id)
+            self._is_refused = True
+
+    async def _write_all(self) -> None:
+        """Write batch after batch, until everything is written after ``close``, or the run is not ours any more."""
+        while self._waiting or not self._is_closing:
             await self._news.wait()
             await self._gathered()
             batch = self._waiting[:_BATCH]
+            if len(batch) == len(self._waiting):
+                self._is_urgent.clear()
             if batch and not await self._write(batch):
                 return
             del self._waiting[: len(batch)]
             self._characters -= sum(len(told.body["text"]) for told in batch if told.kind == "delta")
             if not self._waiting:
                 self._news.clear()
-                self._is_urgent.clear()
 
     async def _gathered(self) -> None:
         """Give the pieces of an answer a moment to become one event, unless something came that is no such piece."""
-        try:
-            async with asyncio.timeout(GATHER_SECONDS):
-                await self._is_urgent.wait()
-        except TimeoutError:
-            pass
+        if not self._is_closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._is_urgent.wait()
 
     async def _write(self, batch: list[_Told]) -> bool:
         """Write ``batch``; False if this run is not ours any more. Nothing can be added to these events from here on."""
-        self._open = {path: told for path, told in self._open.items() if not any(told is one for one in batch)}
+        written = {id(told) for told in batch}
+        self._open = {path: told for path, told in self._open.items() if id(told) not in written}
         events = [NewEvent(told.kind, told.body, told.at) for told in batch]
+        self._batches += 1
         while True:
             try:
-                await self._events.append(self._hold, events)
+                await self._events.append(self._hold, events, batch=self._batches)
             except InvalidError as error:
                 log.warning("%s", error.detail)
                 self._is_refused = True

@@ -14,13 +14,11 @@ FAILED = "failed"
 #: every word for how a run stands
 STATUSES = ("queued", "running", "success", "partial", "error", FAILED)
 
-_STATE = """
-SELECT id, item_id, spec, started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason, number,
-       cancel_requested IS NOT NULL
-  FROM runs LEFT JOIN queue ON queue.run_id = runs.id
-"""
+_REST = """started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason, number, cancel_requested IS NOT NULL
+  FROM runs LEFT JOIN queue ON queue.run_id = runs.id"""
+_STATE = f"SELECT id, item_id, spec, {_REST} WHERE id = %s"
 _PAGE = f"""
-{_STATE}
+SELECT id, item_id, ''::bytea, {_REST}
  WHERE number > %(after)s AND run_id IS NOT NULL
    AND (%(status)s::text IS NULL OR %(status)s = coalesce(status, CASE WHEN holder IS NULL THEN 'queued' ELSE 'running' END))
  ORDER BY number LIMIT %(limit)s
@@ -65,14 +63,14 @@ class Depth:
 
 async def read_state(db: Connection, run_id: str) -> RunState:
     """Return how the run stands. Raises InvalidError ``run_unknown``."""
-    row = await (await db.execute(f"{_STATE} WHERE id = %s", (run_id,))).fetchone()
+    row = await (await db.execute(_STATE, (run_id,))).fetchone()
     if row is None:
         raise InvalidError("run_unknown", f"there is no run {run_id}")
     return RunState(RunRecord(*row[:7]), *row[7:])
 
 
 async def list_states(db: Connection, *, status: str | None, after: int, limit: int) -> list[RunState]:
-    """Return the runs of the queue in the order in which they came, from place ``after`` on."""
+    """Return the runs of the queue in the order in which they came, from place ``after`` on, without their specs."""
     rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit})).fetchall()
     return [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
 

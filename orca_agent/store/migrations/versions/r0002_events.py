@@ -20,7 +20,8 @@ def upgrade() -> None:
         CREATE TABLE event_counts (
             run_id text PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
             last bigint NOT NULL,
-            is_closed boolean NOT NULL DEFAULT false
+            is_closed boolean NOT NULL DEFAULT false,
+            batch text
         )""")
     op.execute("""
         CREATE TABLE events (
