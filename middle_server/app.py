@@ -9,14 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from middle_server.api import health, network, verdicts, work_items, worker
-from middle_server.api.bounds import Bounds
-from middle_server.api.problems import of_framework, our_mistake, problem_response
+from middle_server.api.problems import PROBLEMS
 from middle_server.api.services import Services
 from middle_server.chain import Chain
 from middle_server.gate import StakeGate
@@ -24,7 +20,8 @@ from middle_server.settings import MiddleSettings
 from middle_server.store.answers import forget
 from middle_server.store.database import Database
 from middle_server.store.leases import take_back_late
-from orca_protocol.errors import OrcaError, UnavailableError
+from orca_http.bounds import Bounds
+from orca_protocol.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -64,11 +61,8 @@ def create_app(settings: MiddleSettings, chain: Chain, *, clock: Callable[[], fl
     app = FastAPI(title="Orca middle server", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     for router in (health, worker, work_items, verdicts, network):
         app.include_router(router.routes(services))
-    app.add_exception_handler(OrcaError, _on_error)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(ClientDisconnect, _on_gone)
-    app.add_exception_handler(Exception, _on_bug)
-    return Bounds(app, body_bytes=settings.body_bytes, seconds=settings.request_seconds)
+    PROBLEMS.install(app)
+    return Bounds(app, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="middle_server.access")
 
 
 async def sweep(services: Services) -> None:
@@ -88,25 +82,3 @@ async def _sweep_until(stopping: asyncio.Event, services: Services) -> None:
             _log.warning("nothing was swept: %s", error)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), services.settings.sweep_seconds)
-
-
-async def _on_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, OrcaError):
-        raise error
-    return problem_response(error)
-
-
-async def _on_http(_: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return of_framework(error.status_code)
-
-
-async def _on_gone(_: Request, __: Exception) -> Response:
-    """Nobody is there to read this; it is not our mistake either."""
-    return of_framework(400)
-
-
-async def _on_bug(_: Request, __: Exception) -> Response:
-    """Starlette logs the traceback itself; who asked learns only that it was our mistake."""
-    return our_mistake()

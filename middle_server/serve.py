@@ -8,6 +8,7 @@ from middle_server.app import create_app
 from middle_server.chain import Chain
 from middle_server.migrate import migrate
 from middle_server.settings import MiddleSettings
+from orca_http.serving import config
 
 
 def serve(settings: MiddleSettings, chain: Chain, *, host: str = "127.0.0.1", port: int = 3000) -> None:
@@ -18,20 +19,4 @@ def serve(settings: MiddleSettings, chain: Chain, *, host: str = "127.0.0.1", po
 
 def server(settings: MiddleSettings, chain: Chain, *, host: str, port: int) -> uvicorn.Server:
     """Return a server that was not started yet, for who wants to run it in a loop of its own."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, chain),
-            host=host,
-            port=port,
-            # ``bounds`` logs requests; uvicorn's own line would show whole addresses.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            # What a proxy says of the client is nothing that anything here depends on.
-            proxy_headers=False,
-            limit_concurrency=512,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=10,
-            h11_max_incomplete_event_size=32 * 1024,
-        )
-    )
+    return uvicorn.Server(config(create_app(settings, chain), host=host, port=port))

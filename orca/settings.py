@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
 
+#: shorter keys can be guessed
+_API_KEY_MIN = 16
+
 
 def home_of_user() -> Path:
     """Return ``~/.orca``. Raises InvalidError ``no_home``."""
@@ -49,6 +52,13 @@ class Settings(BaseSettings):
     hosted_anthropic_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
     anthropic_base_url: str = "https://api.anthropic.com"
 
+    #: what callers of the agent's HTTP API must send; without it the service listens on loopback only
+    api_key: SecretStr | None = None
+    #: runs that may wait or be under way at a time; more are refused
+    queue_max: int = Field(default=1000, ge=1)
+    #: for how many days the events of a run that ended are kept
+    events_days: float = Field(default=30.0, gt=0, le=36500)
+
     #: model calls at once in a run; unset: as many as the swarm is wide
     max_in_flight: int | None = Field(default=None, ge=1)
     #: what reading one stranger's proof may cost
@@ -78,6 +88,14 @@ class Settings(BaseSettings):
     def _read_names(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        given = "" if value is None else value.get_secret_value()
+        if value is not None and (len(given) < _API_KEY_MIN or not given.isascii() or not given.isprintable() or " " in given):
+            raise ValueError(f"must be at least {_API_KEY_MIN} visible ASCII characters; make one: openssl rand -hex 32")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -93,7 +111,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
+        found = (self.api_key, self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
         return tuple(secret for secret in found if secret is not None)
 
 

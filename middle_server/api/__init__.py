@@ -1,1 +1,1 @@
-"""The HTTP surface: one file per router; ``problems`` is the one place that turns errors into answers."""
+"""The HTTP surface: one file per router; ``problems`` says which code has which status."""

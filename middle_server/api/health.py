@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from middle_server.api.once import answer
-from middle_server.api.problems import respond
 from middle_server.api.services import Services
 from middle_server.store.database import ping
+from orca_http.answers import json_answer as answer
+from orca_http.answers import respond
 
 
 def routes(services: Services) -> APIRouter:

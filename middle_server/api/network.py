@@ -9,14 +9,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from middle_server.api.once import answer
-from middle_server.api.problems import respond
-from middle_server.api.reading import query_text
 from middle_server.api.services import Services
 from middle_server.rules.moments import rfc3339
 from middle_server.store.items import read_item
 from middle_server.store.nodes import Node, list_nodes
 from middle_server.store.rounds import RoundResult, Settled, result_of, results_in, settled_round
+from orca_http.answers import json_answer as answer
+from orca_http.answers import respond
+from orca_http.reading import query_text
 from orca_protocol.errors import InvalidError
 
 _NODES = 1000

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
 
-from middle_server.api.problems import problem
+from middle_server.api.problems import node_problem
 from middle_server.api.services import Services
 from middle_server.rules.repeats import Asked
-from middle_server.store.answers import Answer, keep, peek, reserve
+from middle_server.store.answers import keep, peek, reserve
 from middle_server.store.database import Connection
-from orca_protocol.canonical import canonical
+from orca_http.answers import Answer
 from orca_protocol.errors import InvalidError
 
 Act = Callable[[Connection], Awaitable[Answer]]
-
-
-def answer(status: int, document: dict[str, Any]) -> Answer:
-    """Return a JSON answer."""
-    return Answer(status, "application/json", canonical(document))
 
 
 async def answered(services: Services, asked: Asked | None, now: datetime) -> Answer | None:
@@ -57,6 +51,6 @@ async def once(
         except InvalidError as error:
             if not keep_refusals:
                 raise
-            given = problem(error, for_node=True)
+            given = node_problem(error)
         await keep(connection, asked, given)
         return given

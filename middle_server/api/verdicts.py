@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from middle_server.api.once import answer
-from middle_server.api.problems import respond
-from middle_server.api.reading import body_schema, query_text
 from middle_server.api.services import Services
 from middle_server.reviewing import Reviewing
 from middle_server.rules.moments import rfc3339
 from middle_server.store.rounds import VerdictRow, list_verdicts
+from orca_http.answers import json_answer as answer
+from orca_http.answers import respond
+from orca_http.reading import body_schema, query_text
 from orca_protocol.dsse import DsseEnvelope, read_envelope
 from orca_protocol.errors import InvalidError
 from orca_protocol.keys import is_devnet_key

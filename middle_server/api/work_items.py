@@ -13,19 +13,20 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from middle_server.api.once import Act, answer, answered, once
-from middle_server.api.problems import respond
-from middle_server.api.reading import asked_by_person, body_schema, one_of, read_body, require_person
+from middle_server.api.once import Act, answered, once
+from middle_server.api.reading import asked_by_person, require_person
 from middle_server.api.services import Services
 from middle_server.reviewing import Reviewing
 from middle_server.rules.moments import rfc3339
 from middle_server.rules.states import STATUSES
 from middle_server.store import items as store
 from middle_server.store import leases
-from middle_server.store.answers import Answer
 from middle_server.store.database import Connection
 from middle_server.store.items import NewItem, WorkItem
 from orca_engine.program import admit
+from orca_http.answers import Answer, respond
+from orca_http.answers import json_answer as answer
+from orca_http.reading import body_schema, choice_of, one_of, place_of, read_body
 from orca_protocol.canonical import canonical, sha256_hex
 from orca_protocol.errors import InvalidError, LimitError
 from orca_protocol.lease import AllowedModel, BaseUnits, CheckName, refuse_impossible_checks
@@ -128,14 +129,10 @@ class _Items:
 
     async def list_own(self, request: Request) -> Response:
         requester = await require_person(request, self._services)
-        status = request.query_params.get("status")
-        if status is not None and status not in STATUSES:
-            raise InvalidError("query", f"status: one of {', '.join(STATUSES)}")
-        after = request.query_params.get("after", "0")
-        if not re.fullmatch(r"[0-9]{1,18}", after):
-            raise InvalidError("query", "after: the place of the last item you have seen")
+        status = choice_of(request, "status", STATUSES)
+        after = place_of(request, "after", what="the place of the last item you have seen")
         async with self._services.database.transaction() as connection:
-            found = await store.list_items(connection, requester, status=status, after_place=int(after), limit=_PAGE)
+            found = await store.list_items(connection, requester, status=status, after_place=after, limit=_PAGE)
         more = str(found[-1].place) if len(found) == _PAGE else None
         return respond(answer(200, {"work_items": [shown(item) for item in found], "after": more}))
 

@@ -19,20 +19,22 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from middle_server.api.once import answer, answered, once
-from middle_server.api.problems import problem_response, respond
-from middle_server.api.reading import FromNode, Signed, body_schema, read_node
+from middle_server.api.once import answered, once
+from middle_server.api.problems import node_problem_response
+from middle_server.api.reading import FromNode, Signed, read_node
 from middle_server.api.services import Services
 from middle_server.leasing import Leasing
 from middle_server.reviewing import Reviewing
 from middle_server.rules.leases import check_holder, heartbeat_deadline
 from middle_server.rules.moments import rfc3339
 from middle_server.store import leases as store
-from middle_server.store.answers import Answer
 from middle_server.store.database import Connection
 from middle_server.store.items import WorkItem, read_item, spec_of
 from middle_server.store.leases import LeaseRow, lease_of_id, newest_lease
 from middle_server.store.nodes import heard
+from orca_http.answers import Answer, respond
+from orca_http.answers import json_answer as answer
+from orca_http.reading import body_schema
 from orca_protocol.errors import InvalidError, OrcaError
 from orca_protocol.requests import CLOCK_SKEW, LegacyRequest, NodeRequest
 from proof_store.cid import Cid
@@ -89,7 +91,7 @@ def _serve(services: Services, action: str, endpoint: _Endpoint) -> Callable[[Re
         try:
             return respond(await _answer(services, await read_node(request, services, action), endpoint))
         except OrcaError as error:
-            return problem_response(error, for_node=True)
+            return node_problem_response(error)
 
     return serve
 

@@ -6,11 +6,11 @@ the first to end: it then finds the answer, or, where the first came to nothing,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from middle_server.rules.repeats import Asked, check_same
 from middle_server.store.database import Connection
+from orca_http.answers import Answer
 from orca_protocol.errors import LimitError
 
 # Takes the name if it is free or its time is over; otherwise locks the row and returns nothing.
@@ -43,15 +43,6 @@ SELECT count(*) FROM (SELECT FROM middle.answers WHERE scope = %(scope)s AND exp
 _FORGET = """
 DELETE FROM middle.answers WHERE ctid = ANY (ARRAY(SELECT ctid FROM middle.answers WHERE expires <= %(now)s LIMIT 1000))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was answered, byte for byte."""
-
-    status: int
-    content_type: str
-    body: bytes
 
 
 async def peek(connection: Connection, asked: Asked, now: datetime) -> Answer | None:

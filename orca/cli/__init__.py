@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orca.cli import doctor, key, models, run, verify
+from orca.cli import agent, doctor, key, models, run, verify
 from orca.cli.show import show_error
 from orca_protocol.errors import InvalidError, OrcaError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("verify")(verify.verify)
+app.command("agent")(agent.agent)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
 app.add_typer(key.app, name="key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 
@@ -18,24 +19,28 @@ _KEY_MAX = 255
 
 
 class Intake:
-    """The way into the queue."""
+    """The way into the queue; ``at_most`` bounds the runs that have not ended, None lets all in."""
 
-    def __init__(self, queue: RunQueue, secrets: Secrets, clock: Clock | None = None) -> None:
+    def __init__(self, queue: RunQueue, secrets: Secrets, clock: Clock | None = None, *, at_most: int | None = None) -> None:
         self._queue = queue
         self._secrets = secrets
+        self._at_most = at_most
         self._clock = clock or SystemClock()
 
     async def submit(self, item: Item, spec: bytes, *, key: str, timeout: float | None = None) -> Stored:
         """Store a run of ``item``, whose received bytes are ``spec``; the same ``key`` gets the same run again.
 
         ``timeout`` counts from now, so time in the queue is part of it. Raises InvalidError ``idempotency_key``,
-        ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item.
+        ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item; LimitError ``queue_full``.
         """
         if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
             raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
-        refuse_secrets(self._secrets, item, spec)
-        admit(item.spec)
+        await asyncio.to_thread(self._check, item, spec)  # a large spec takes long to look at
         now = self._clock.now().timestamp()
         run = RunRecord(str(uuid.uuid4()), item.id, spec, now, None if timeout is None else now + timeout)
         digest = hashlib.sha256(f"{item.id}\n{timeout}\n".encode() + spec).hexdigest()
-        return await self._queue.submit(run, key=key, digest=digest)
+        return await self._queue.submit(run, key=key, digest=digest, at_most=self._at_most)
+
+    def _check(self, item: Item, spec: bytes) -> None:
+        refuse_secrets(self._secrets, item, spec)
+        admit(item.spec)

@@ -19,48 +19,22 @@ import procrastinate
 import psycopg
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
+from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
+from orca_agent.store.events import close_events, note
 from orca_agent.store.journal import Hold, RunRecord
+from orca_agent.store.wakes import notify
+from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_protocol.errors import InvalidError, UnavailableError
+from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 log = logging.getLogger(__name__)
-
-#: status of a run that ended without an output; its reason says why
-FAILED = "failed"
 
 _QUEUE = "runs"
 _TASK = "orca.run"
 _SWEEP_MAX = 100
-
-_CLAIM = """
-WITH claimed AS (
-    UPDATE queue SET holder = %(holder)s, attempts = attempts + 1, due = now() + make_interval(secs => %(ttl)s)
-     WHERE run_id = %(run)s AND due IS NOT NULL AND holder IS NULL
-    RETURNING run_id, attempts
-)
-UPDATE runs SET epoch = epoch + 1 FROM claimed WHERE runs.id = claimed.run_id
-RETURNING id, item_id, spec, started, deadline, status, finished, epoch, attempts
-"""
-_DUE = """
-SELECT run_id, attempts, holder IS NOT NULL, status IS NOT NULL
-  FROM queue JOIN runs ON runs.id = queue.run_id
- WHERE due <= now() ORDER BY due LIMIT %s FOR UPDATE OF queue SKIP LOCKED
-"""
-# What a holder changes is conditional on its epoch.
-_BEAT = """
-UPDATE queue SET due = now() + make_interval(secs => %(seconds)s)
-  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL RETURNING run_id
-"""
-_RELEASE = """
-UPDATE queue SET due = now() + make_interval(secs => %(seconds)s), holder = NULL, attempts = attempts - %(uncounted)s
-  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL RETURNING run_id
-"""
-_FAIL = """
-UPDATE runs SET status = %(status)s, finished = extract(epoch FROM now()), reason = %(reason)s, epoch = epoch + 1
- WHERE id = %(run)s AND status IS NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +53,16 @@ class Claim:
     hold: Hold
     #: how many workers took this run, this one included
     attempts: int
+    #: somebody wants it ended: it is claimed so that every open path gets its stop and the run its output
+    is_cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
-    """What a bystander may know of a run."""
+class Standing:
+    """How a lease that was extended stands."""
 
-    run: RunRecord
-    epoch: int
-    attempts: int
-    #: who holds it, or None
-    holder: str | None
-    #: why it failed, or None
-    reason: str | None
+    #: somebody wants the run ended
+    is_cancelled: bool
 
 
 class RunQueue:
@@ -117,15 +88,18 @@ class RunQueue:
         await self._app.close_async()
         await self._pool.close()
 
-    async def submit(self, run: RunRecord, *, key: str, digest: str) -> Stored:
+    async def submit(self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None) -> Stored:
         """Store ``run`` once for ``key`` and announce it. ``digest`` says whether a second submission is the same.
 
-        Raises InvalidError ``idempotency_conflict`` if the key was used for something else.
+        Raises InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if
+        ``at_most`` runs have not ended.
         """
         async with self._transaction() as db:
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
+            if at_most is not None and (await read_depth(db)).unfinished >= at_most:
+                raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
             values = (run.id, run.item_id, run.spec, run.started, run.deadline)
             await db.execute(
                 "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
@@ -134,6 +108,7 @@ class RunQueue:
                      VALUES (%s, %s, %s, now() + make_interval(secs => %s))
                          ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
             if await (await db.execute(sql, (run.id, key, digest, self.policy.announce_again))).fetchone() is not None:
+                await note(db, run.id, "queued", {})
                 await self._announce(db, run.id)
                 return Stored(run.id, is_new=True)
             # somebody stored the same key meanwhile: theirs is the run
@@ -146,51 +121,83 @@ class RunQueue:
     async def claim(self, run_id: str, holder: str) -> Claim | None:
         """Take the run, raising its epoch, unless somebody holds it or it has ended."""
         async with self._transaction() as db:
-            row = await (await db.execute(_CLAIM, {"run": run_id, "holder": holder, "ttl": self.policy.ttl})).fetchone()
-        return None if row is None else Claim(RunRecord(*row[:7]), Hold(run_id, row[7]), row[8])
+            row = await (await db.execute(statements.CLAIM, {"run": run_id, "holder": holder, "ttl": self.policy.ttl})).fetchone()
+        return None if row is None else Claim(RunRecord(*row[:7]), Hold(run_id, row[7]), *row[8:])
 
-    async def beat(self, claim: Claim) -> bool:
-        """Extend the lease; False if the run is no longer this worker's."""
+    async def beat(self, claim: Claim) -> Standing | None:
+        """Extend the lease; None if the run is no longer this worker's."""
         async with self._transaction() as db:
-            return await _changed(db, _BEAT, claim, seconds=self.policy.ttl)
+            row = await _changed(db, statements.BEAT, claim, seconds=self.policy.ttl)
+        return None if row is None else Standing(*row)
 
     async def done(self, claim: Claim) -> None:
         """Say that the run has ended."""
         async with self._transaction() as db:
-            await _changed(db, _RELEASE, claim, seconds=None)
+            if await _changed(db, statements.RELEASE, claim, seconds=None):
+                await close_events(db, claim.run.id)
 
     async def wait(self, claim: Claim, seconds: float) -> None:
         """Let go of the run; it is announced after ``seconds``."""
         async with self._transaction() as db:
-            await _changed(db, _RELEASE, claim, seconds=seconds)
+            await _changed(db, statements.RELEASE, claim, seconds=seconds)
 
     async def give_back(self, claim: Claim) -> None:
         """Let go of the run because this worker stops: the run is announced at once and the attempt does not count."""
         async with self._transaction() as db:
-            if await _changed(db, _RELEASE, claim, seconds=self.policy.announce_again, uncounted=1):
+            if await _changed(db, statements.RELEASE, claim, seconds=self.policy.announce_again, uncounted=1):
                 await self._announce(db, claim.run.id)
 
     async def fail(self, claim: Claim, reason: str) -> None:
         """End the run without an output."""
         async with self._transaction() as db:
-            if await _changed(db, _RELEASE, claim, seconds=None):
-                await db.execute(_FAIL, {"run": claim.run.id, "reason": reason, "status": FAILED})
+            if await _changed(db, statements.RELEASE, claim, seconds=None):
+                await _fail(db, claim.run.id, reason)
+
+    async def cancel(self, run_id: str) -> None:
+        """Want the run ended. Its holder, or else whoever takes it next, stops it; what was answered is kept.
+
+        The wish is durable: no crash forgets it. Raises InvalidError ``run_unknown``, ``run_ended``.
+        """
+        async with self._transaction() as db:
+            row = await (await db.execute(statements.CANCEL, (run_id,))).fetchone()
+            if row is not None:
+                await note(db, run_id, "cancel_requested", {})
+                await notify(db, cancel_topic(run_id))
+                if row[0] is None:
+                    await self._announce(db, run_id)
+                return
+            state = await read_state(db, run_id)
+        if state.run.status is not None:
+            raise InvalidError("run_ended", f"run {run_id} has ended already ({state.run.status}); there is nothing to cancel")
 
     async def state(self, run_id: str) -> RunState:
         """Return how the run stands. Raises InvalidError ``run_unknown``."""
-        sql = """SELECT id, item_id, spec, started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason
-                   FROM runs LEFT JOIN queue ON queue.run_id = runs.id WHERE id = %s"""
         async with self._transaction() as db:
-            row = await (await db.execute(sql, (run_id,))).fetchone()
-        if row is None:
-            raise InvalidError("run_unknown", f"there is no run {run_id}")
-        return RunState(RunRecord(*row[:7]), *row[7:])
+            return await read_state(db, run_id)
+
+    async def states(self, *, status: str | None, after: int, limit: int) -> list[RunState]:
+        """Return runs in the order in which they came, from place ``after`` on; of ``status`` only.
+
+        ``status`` is one of ``states.STATUSES``. The specs are left out.
+        """
+        async with self._transaction() as db:
+            return await list_states(db, status=status, after=after, limit=limit)
+
+    async def depth(self) -> Depth:
+        """Return how many runs wait and how many are held."""
+        async with self._transaction() as db:
+            return await read_depth(db)
+
+    async def release_all(self) -> None:
+        """Let every held run be taken at once. Only for who knows that no other worker lives, because the database was down."""
+        async with self._transaction() as db:
+            await db.execute("UPDATE queue SET due = now() WHERE holder IS NOT NULL")
 
     async def sweep(self) -> int:
         """See to every run whose time has come and to jobs whose worker died; return how many runs that were."""
         await self._forget_stalled_jobs()
         async with self._transaction() as db:
-            due = await (await db.execute(_DUE, (_SWEEP_MAX,))).fetchall()
+            due = await (await db.execute(statements.DUE, (_SWEEP_MAX,))).fetchall()
             for run_id, attempts, is_held, has_ended in due:
                 decision = when_due(self.policy, attempts, is_held=is_held, has_ended=has_ended)
                 log.info("run %s, held %s, attempt %s: %s", run_id, is_held, attempts, decision)
@@ -235,9 +242,9 @@ class RunQueue:
             case Announce():
                 await self._announce(db, run_id)
             case Fail(reason):
-                await db.execute(_FAIL, {"run": run_id, "reason": reason, "status": FAILED})
+                await _fail(db, run_id, reason)
             case Close():
-                pass
+                await close_events(db, run_id)
 
     async def _forget_stalled_jobs(self) -> None:
         """Delete the jobs of workers that died. Their runs are seen to by their leases."""
@@ -271,10 +278,23 @@ class RunQueue:
             raise _unavailable(error) from error
 
 
-async def _changed(db: Connection, statement: LiteralString, claim: Claim, *, seconds: float | None, uncounted: int = 0) -> bool:
-    """Change a claimed run, due in ``seconds`` or never; False if it is not this holder's any more."""
+def cancel_topic(run_id: str) -> str:
+    """Return what is notified when somebody wants a run ended."""
+    return f"cancel {run_id}"
+
+
+async def _changed(
+    db: Connection, statement: LiteralString, claim: Claim, *, seconds: float | None, uncounted: int = 0
+) -> TupleRow | None:
+    """Change a claimed run, due in ``seconds`` or never; None if it is not this holder's any more."""
     values = {"run": claim.run.id, "epoch": claim.hold.epoch, "seconds": seconds, "uncounted": uncounted}
-    return await (await db.execute(statement, values)).fetchone() is not None
+    return await (await db.execute(statement, values)).fetchone()
+
+
+async def _fail(db: Connection, run_id: str, reason: str) -> None:
+    """End a run without an output, and tell so."""
+    await db.execute(statements.FAIL, {"run": run_id, "reason": reason, "status": FAILED})
+    await close_events(db, run_id)
 
 
 def _unavailable(error: Exception) -> UnavailableError:

@@ -62,6 +62,8 @@ class Runner:
         self._on_event = on_event
         self._clock = clock or SystemClock()
         self._live: LiveRun[Ended] | None = None
+        self._wanted: StopReason | None = None
+        self._is_stopped = asyncio.Event()
 
     async def run(self, item: Item, spec: bytes, *, timeout: float | None = None, resume: bool = False) -> Finished:
         """Run ``item`` to its end; with ``resume`` go on with the latest run of it, if there is one.
@@ -78,19 +80,24 @@ class Runner:
             machine.close()
 
     async def go_on(self, item: Item, run: RunRecord, hold: Hold) -> Finished:
-        """Take a run that is held already to its end. Raises as ``run`` does."""
+        """Take a run that is held already to its end. Raises as ``run`` does.
+
+        If ``stop`` was called before, nothing is asked: every path gets its stop, and the run its output.
+        """
         refuse_secrets(self._secrets, item, run.spec)
         machine: Machine[Ended] = Machine(program_of(item))
         try:
-            await self._resolve_models(item)
+            await self._resolve_unless_stopped(item)
             return await self._complete(item, machine, run, hold)
         finally:
             machine.close()
 
     def stop(self, reason: StopReason) -> None:
-        """End the run that is under way; what was answered is kept."""
+        """End the run that is under way, or the one that comes next; what was answered is kept. The first reason counts."""
+        self._wanted = self._wanted or reason
+        self._is_stopped.set()
         if self._live is not None:
-            self._live.stop(reason)
+            self._live.stop(self._wanted)
 
     async def _complete(self, item: Item, machine: Machine[Ended], run: RunRecord, hold: Hold) -> Finished:
         entries = await self._drive(machine, run, hold)
@@ -112,6 +119,19 @@ class Runner:
         for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
             await self._registry.resolve(name)
 
+    async def _resolve_unless_stopped(self, item: Item) -> None:
+        """A run that is stopped asks no model: servers that are slow to say what they have are not waited for."""
+        resolving = asyncio.create_task(self._resolve_models(item))
+        stopped = asyncio.create_task(self._is_stopped.wait())
+        try:
+            await asyncio.wait({resolving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._is_stopped.is_set():
+                resolving.result()
+        finally:
+            resolving.cancel()
+            stopped.cancel()
+            await asyncio.gather(resolving, stopped, return_exceptions=True)
+
     async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
@@ -130,6 +150,8 @@ class Runner:
             lost=lost,
         )
         self._live = LiveRun(machine, calls, known, in_flight=self._options.in_flight)
+        if self._wanted is not None:
+            self._live.stop(self._wanted)
         alarm = self._set_alarm(run)
         try:
             return await self._live.drive()

@@ -1,7 +1,8 @@
 """A worker: woken by the queue, claims a run, heartbeats while it runs, and says what became of it.
 
 Only the claim and the journal decide whose run it is. A worker that was stopped for too long finds its lease gone and its
-writes refused, and drops the run; a worker that is told to stop hands its runs back.
+writes refused, and drops the run; a worker that is told to stop hands its runs back. What a run tells is written beside it
+and is complete before the run is said to have ended.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import socket
 import uuid
 from collections.abc import Callable
 
+from orca_agent.store.events import EventLog
 from orca_agent.store.journal import RunRecord
+from orca_agent.work.events import OnEvent
 from orca_agent.work.lease import Fail, when_given_up
-from orca_agent.work.queue import Claim, RunQueue
+from orca_agent.work.queue import Claim, RunQueue, cancel_topic
+from orca_agent.work.recorder import Recorder
 from orca_agent.work.runner import Runner
 from orca_engine.item import Item
 from orca_protocol.errors import OrcaError, UnavailableError
@@ -27,21 +31,43 @@ log = logging.getLogger(__name__)
 _RECONNECT = 1.0
 #: seconds that handing a run back may take while this process is ending
 _HAND_BACK = 5.0
+#: seconds that a run which ended waits for its last events to be written
+_LAST_EVENTS = 10.0
+#: how long the events of an ended run are kept, and how often that is looked through
+KEEP_EVENTS = 30 * 24 * 3600.0
+_FORGET = 600.0
+
+RunnerFor = Callable[[RunRecord, OnEvent], Runner]
 
 
 class Worker:
-    """Runs what the queue announces. ``runner_for`` makes the runner of one run; ``concurrency`` bounds the runs at once."""
+    """Runs what the queue announces and tells ``events`` of it.
 
-    def __init__(self, queue: RunQueue, runner_for: Callable[[RunRecord], Runner], *, concurrency: int = 4) -> None:
+    ``runner_for`` makes the runner of one run; ``concurrency`` bounds the runs at once; the events of a run are deleted
+    ``keep_events`` seconds after its end.
+    """
+
+    def __init__(
+        self,
+        queue: RunQueue,
+        events: EventLog,
+        runner_for: RunnerFor,
+        *,
+        concurrency: int = 4,
+        keep_events: float = KEEP_EVENTS,
+    ) -> None:
         self._queue = queue
+        self._events = events
         self._runner_for = runner_for
         self._concurrency = concurrency
+        self._keep_events = keep_events
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
     async def serve(self, *, grace: float = 5.0) -> None:
         """Work until cancelled; runs under way then get ``grace`` seconds to end before they are handed back."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep())
+            group.create_task(self._forget())
             group.create_task(self._listen(grace))
 
     async def work(self, run_id: str) -> None:
@@ -49,16 +75,20 @@ class Worker:
         claim = await self._queue.claim(run_id, self.name)
         if claim is None:
             return
-        running = asyncio.create_task(self._run(claim))
-        beating = asyncio.create_task(self._beat(claim))
+        recorder = Recorder(self._events, claim.hold)
+        runner: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
+        running = asyncio.create_task(self._run(claim, recorder, runner))
+        beating = asyncio.create_task(self._beat(claim, runner))
         try:
             await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await _cancelled(running)
+            await recorder.close(_HAND_BACK)
             await self._hand_back(claim)
             raise
         finally:
             await _cancelled(running, beating)
+            await recorder.close(0)
 
     async def _listen(self, grace: float) -> None:
         while True:
@@ -76,30 +106,55 @@ class Worker:
                 log.warning("sweeping again in %s s: %s", self._queue.policy.sweep, error)
             await asyncio.sleep(self._queue.policy.sweep)
 
-    async def _beat(self, claim: Claim) -> None:
-        """Extend the lease until it is lost. A database that does not answer is no proof of that."""
+    async def _forget(self) -> None:
+        """Delete old events, some runs at a time."""
         while True:
-            await asyncio.sleep(self._queue.policy.beat)
+            count = 0
             try:
-                if not await self._queue.beat(claim):
+                count = await self._events.forget(self._keep_events)
+            except UnavailableError as error:
+                log.warning("no events were forgotten: %s", error)
+            await asyncio.sleep(self._queue.policy.sweep if count else _FORGET)
+
+    async def _beat(self, claim: Claim, runner: asyncio.Future[Runner]) -> None:
+        """Extend the lease until it is lost. A database that does not answer is no proof of that.
+
+        Whoever wants the run ended rings; a bell that was not heard is made up for at the next beat.
+        """
+        with self._events.wakes.topic(cancel_topic(claim.run.id)) as wake:
+            while True:
+                await wake.wait(self._queue.policy.beat)
+                try:
+                    standing = await self._queue.beat(claim)
+                except UnavailableError as error:
+                    log.warning("the lease of run %s could not be extended: %s", claim.run.id, error)
+                    continue
+                if standing is None:
                     log.warning("run %s is no longer held by %s", claim.run.id, self.name)
                     return
-            except UnavailableError as error:
-                log.warning("the lease of run %s could not be extended: %s", claim.run.id, error)
+                if standing.is_cancelled:
+                    (await runner).stop("cancelled")
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, recorder: Recorder, made: asyncio.Future[Runner]) -> None:
         run = claim.run
         try:
-            await self._runner_for(run).go_on(Item(run.item_id, read_spec(run.spec, where=f"run {run.id}")), run, claim.hold)
+            runner = self._runner_for(run, recorder)
+            if claim.is_cancelled:
+                runner.stop("cancelled")
+            made.set_result(runner)
+            await runner.go_on(Item(run.item_id, read_spec(run.spec, where=f"run {run.id}")), run, claim.hold)
+            await recorder.close(_LAST_EVENTS)
             await self._queue.done(claim)
         except OrcaError as error:
             if error.code == "run_taken_over":
                 log.warning("%s", error.detail)
                 return
             wish = error.retry_after if isinstance(error, UnavailableError) else None
+            await recorder.close(_LAST_EVENTS)
             await self._give_up(claim, str(error), may_help=isinstance(error, UnavailableError), retry_after=wish)
         except Exception as error:  # the outermost loop of a run: one mistake of ours must not end the others
             log.exception("run %s", run.id)
+            await recorder.close(_LAST_EVENTS)
             await self._give_up(claim, f"internal_error: {type(error).__name__}", may_help=True, retry_after=None)
 
     async def _hand_back(self, claim: Claim) -> None:

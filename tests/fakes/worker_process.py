@@ -18,11 +18,12 @@ from orca_agent.models.http import HttpClient
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
+from orca_agent.store.events import EventLog
 from orca_agent.store.journal import Hold
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
-from orca_agent.work.runner import Runner
+from orca_agent.work.runner import Runner, RunOptions
 from orca_agent.work.worker import Worker
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Entry
@@ -67,8 +68,12 @@ async def main(database: str, models: str, ttl: float, beat: float) -> None:
     http = HttpClient()
     registry = Registry([OpenAIProvider(OpenAISettings(models, models=("scripted",)), http)], {})
     journal = Telling(database)
-    async with RunQueue(database, LeasePolicy(ttl=ttl, beat=beat, sweep=0.2, announce_again=1.0)) as queue:
-        worker = Stubborn(queue, lambda run: Runner(journal, registry, Secrets()))
+    policy = LeasePolicy(ttl=ttl, beat=beat, sweep=0.2, announce_again=1.0)
+    options = RunOptions(follow=True)
+    async with RunQueue(database, policy) as queue, EventLog(database) as events:
+        worker = Stubborn(
+            queue, events, lambda run, on_event: Runner(journal, registry, Secrets(), options=options, on_event=on_event)
+        )
         worker.journal, worker.runs = journal, queue
         serving = asyncio.create_task(worker.serve(grace=0.0))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)

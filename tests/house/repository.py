@@ -11,7 +11,18 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = frozenset(
-    {"audit", "koii_chain", "middle_server", "orca", "orca_agent", "orca_engine", "orca_protocol", "proof_store", "submission"}
+    {
+        "audit",
+        "koii_chain",
+        "middle_server",
+        "orca",
+        "orca_agent",
+        "orca_engine",
+        "orca_http",
+        "orca_protocol",
+        "proof_store",
+        "submission",
+    }
 )
 REQUIREMENTS = ("bootstrap", "dev", "models", "node")
 

@@ -56,6 +56,8 @@ MIDDLE = [
         ("orca_protocol/bad.py", "import middle_server", "Floors of the house"),
         ("orca_agent/models/bad.py", "import middle_server", "Floors of the house"),
         ("middle_server/api/bad.py", "import orca_agent", "Floors of the house"),
+        ("orca_http/bad.py", "import orca_engine", "Floors of the house"),
+        ("orca_http/bad.py", "import middle_server", "Floors of the house"),
         ("middle_server/store/bad.py", "import middle_server.api", "Floors inside the middle server"),
         ("middle_server/rules/bad.py", "import time", "The middle server's rules"),
         ("orca_agent/models/bad.py", "import orca_agent.work", "Floors inside the agent"),

@@ -17,7 +17,8 @@ from orca_agent.store.journal import Hold
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
-from orca_agent.work.queue import FAILED, Claim, RunQueue
+from orca_agent.work.queue import Claim, RunQueue
+from orca_agent.work.states import FAILED
 from orca_engine.item import Item
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Path

@@ -12,12 +12,15 @@ import pytest
 
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
+from orca_agent.store.events import EventLog
 from orca_agent.store.journal import RunRecord
 from orca_agent.store.postgres import PostgresJournal
+from orca_agent.work.events import OnEvent
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
-from orca_agent.work.queue import FAILED, RunQueue, RunState
-from orca_agent.work.runner import Runner
+from orca_agent.work.queue import RunQueue
+from orca_agent.work.runner import Runner, RunOptions
+from orca_agent.work.states import FAILED, RunState
 from orca_agent.work.worker import Worker
 from orca_engine.item import Item
 from orca_protocol.errors import UnavailableError
@@ -34,16 +37,16 @@ def spec_of(model: str = "scripted") -> bytes:
 class Scene:
     """A worker and everything it was built from; ``mistake`` is raised instead of making a runner."""
 
-    def __init__(self, url: str, queue: RunQueue, journal: PostgresJournal) -> None:
-        self.url, self.queue, self.journal = url, queue, journal
+    def __init__(self, url: str, queue: RunQueue, events: EventLog, journal: PostgresJournal) -> None:
+        self.url, self.queue, self.events, self.journal = url, queue, events, journal
         self.model = ScriptedModel()
         self.mistake: Exception | None = None
-        self.worker = Worker(queue, self.runner)
+        self.worker = Worker(queue, events, self.runner)
 
-    def runner(self, run: RunRecord) -> Runner:
+    def runner(self, run: RunRecord, on_event: OnEvent) -> Runner:
         if self.mistake is not None:
             raise self.mistake
-        return Runner(self.journal, Registry([self.model], {}), Secrets())
+        return Runner(self.journal, Registry([self.model], {}), Secrets(), options=RunOptions(follow=True), on_event=on_event)
 
     async def submit(self, spec: bytes) -> str:
         return (await Intake(self.queue, Secrets()).submit(Item.local(spec), spec, key="key")).run_id
@@ -60,8 +63,8 @@ class Scene:
 @pytest.fixture
 async def scene(database_url: str) -> AsyncIterator[Scene]:
     journal = PostgresJournal(database_url)
-    async with RunQueue(database_url, POLICY) as queue:
-        yield Scene(database_url, queue, journal)
+    async with RunQueue(database_url, POLICY) as queue, EventLog(database_url) as events:
+        yield Scene(database_url, queue, events, journal)
     await journal.close()
 
 

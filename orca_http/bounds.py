@@ -1,4 +1,8 @@
-"""What one request may cost: bytes read and time taken. And one line in the log for each, without anything that was sent."""
+"""What one request may cost: bytes read and time taken. And one line in the log for each, without anything that was sent.
+
+A handler whose answer lasts as long as something else does (a stream, a wait) takes the clock over with ``own_time`` and
+then keeps limits of its own. Nothing that a client sends can do that.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +12,47 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from middle_server.api.problems import problem_response
+from orca_http.problems import Problems
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
-_log = logging.getLogger("middle_server.access")
+_CLOCK = "orca_http.clock"
 
 
 class Bounds:
-    """ASGI middleware around everything else."""
+    """ASGI middleware around everything else; ``log`` names the surface's access log."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems, *, body_bytes: int, seconds: float, log: str) -> None:
         self._app = app
+        self._problems = problems
         self._bytes = body_bytes
         self._seconds = seconds
+        self._log = logging.getLogger(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its bounds."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answering = _Answering(send)
+        answering = _Answering(send, self._problems)
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._app(scope, _Counted(scope, receive, self._bytes).receive, answering.send)
+            async with asyncio.timeout(self._seconds) as clock:
+                bounded = {**scope, _CLOCK: clock}
+                await self._app(bounded, _Counted(scope, receive, self._bytes).receive, answering.send)
         except TimeoutError:
             late = UnavailableError("request_timeout", f"the request was not answered within {self._seconds:g} s; try again")
             await answering.instead(late, scope, receive)
         finally:
             # The path could be anything that a stranger wrote: it is quoted, and short.
             path = repr(scope["path"])[:200]
-            _log.info("%s %s %s %.1f ms", scope["method"], path, answering.status or "-", (time.monotonic() - started) * 1000)
+            self._log.info("%s %s %s %.1f ms", scope["method"], path, answering.status or "-", (time.monotonic() - started) * 1000)
+
+
+def own_time(scope: Scope) -> None:
+    """Lift the limit on time from this request, which its handler bounds itself from now on."""
+    clock = scope.get(_CLOCK)
+    if isinstance(clock, asyncio.Timeout):
+        clock.reschedule(None)
 
 
 class _Counted:
@@ -62,8 +76,9 @@ class _Counted:
 class _Answering:
     """Knows whether an answer has begun."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, problems: Problems) -> None:
         self._send = send
+        self._problems = problems
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
@@ -75,4 +90,4 @@ class _Answering:
         """Answer with the error, unless another answer is on its way already: then the connection breaks off."""
         if self.status is not None:
             raise error
-        await problem_response(error)(scope, receive, self.send)
+        await self._problems.response(error)(scope, receive, self.send)

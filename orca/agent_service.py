@@ -1,0 +1,161 @@
+"""The agent as a service: queue, journal, events, worker and HTTP over one database. ``orca agent`` is the smallest such service.
+
+A larger composition root opens the same parts, adds what is its own and serves it together::
+
+    async with open_agent(settings, node, url) as parts, working(parts):
+        app = create_app(parts.services, [rounds.routes(...)])
+        await serve(app, "127.0.0.1", 8080, ready, stopping=parts.services.stopping)
+
+The order of the end is the order of the blocks: no more requests, runs handed back, connections closed, and then, where it is
+ours, the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from orca_agent.api.services import ApiSettings, ProofRef, Prover, Services
+from orca_agent.app import create_app
+from orca_agent.store.events import EventLog
+from orca_agent.store.journal import RunRecord
+from orca_agent.store.postgres import PostgresJournal
+from orca_agent.work.events import OnEvent
+from orca_agent.work.intake import Intake
+from orca_agent.work.lease import LeasePolicy
+from orca_agent.work.queue import RunQueue
+from orca_agent.work.runner import Finished, Runner, RunOptions
+from orca_agent.work.worker import Worker
+from orca_http.serving import serve, stop_on_signals
+from orca_protocol.keys import public_key_of
+
+if TYPE_CHECKING:
+    from orca.node import LocalNode
+    from orca.settings import Settings
+
+__all__ = ["AgentParts", "NodeProver", "create_app", "open_agent", "run_agent", "serve", "stop_on_signals", "working"]
+
+log = logging.getLogger(__name__)
+
+_DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """Everything of one agent, open."""
+
+    queue: RunQueue
+    journal: PostgresJournal
+    events: EventLog
+    intake: Intake
+    worker: Worker
+    services: Services
+
+
+class NodeProver:
+    """Proves runs with the node's key and keeps the proofs in its block store."""
+
+    def __init__(self, node: LocalNode) -> None:
+        self._node = node
+
+    async def prove(self, finished: Finished) -> ProofRef:
+        """Build, sign and keep the proof; the same run gives the same proof."""
+        return await asyncio.to_thread(self._prove, finished)
+
+    def _prove(self, finished: Finished) -> ProofRef:
+        from orca_agent.work.proving import prove
+
+        key, is_new = self._node.signing_key()
+        if is_new:
+            log.info("made a key for this node: %s", self._node.settings.key_path)
+        cid, _ = prove(finished, key, self._node.blocks, network=self._node.settings.network)
+        return ProofRef(str(cid), public_key_of(key))
+
+
+@asynccontextmanager
+async def open_agent(
+    settings: Settings,
+    node: LocalNode,
+    database_url: str,
+    *,
+    policy: LeasePolicy | None = None,
+    workers: int = 4,
+    api: ApiSettings | None = None,
+    prover: Prover | None = None,
+    stopping: asyncio.Event | None = None,
+) -> AsyncIterator[AgentParts]:
+    """Yield the parts of an agent over the migrated database at ``database_url``; nothing runs yet (``working``, ``serve``).
+
+    ``workers`` bounds the runs at once. Without ``api`` the service is for loopback, with the settings' key; without
+    ``prover`` the node proves its own runs as runs that nobody leased. Raises UnavailableError if the database does not answer.
+    """
+    async with AsyncExitStack() as closing:
+        journal = PostgresJournal(database_url)
+        closing.push_async_callback(journal.close)
+        queue = await closing.enter_async_context(RunQueue(database_url, policy))
+        events = await closing.enter_async_context(EventLog(database_url))
+        intake = Intake(queue, node.secrets, at_most=settings.queue_max)
+        options = RunOptions(follow=True, in_flight=settings.max_in_flight)
+
+        def runner_for(_: RunRecord, on_event: OnEvent) -> Runner:
+            return Runner(journal, node.registry, node.secrets, options=options, on_event=on_event)
+
+        worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
+        services = Services(
+            settings=api or ApiSettings(api_key=settings.api_key),
+            queue=queue,
+            journal=journal,
+            events=events,
+            intake=intake,
+            registry=node.registry,
+            version=metadata.version("orca-node"),
+            prover=prover or NodeProver(node),
+            stopping=stopping or asyncio.Event(),
+        )
+        yield AgentParts(queue, journal, events, intake, worker, services)
+
+
+@asynccontextmanager
+async def working(parts: AgentParts, *, grace: float = 0.0) -> AsyncIterator[None]:
+    """Work on what is queued for the length of the block; runs under way then get ``grace`` seconds before they are handed back.
+
+    A worker that ends by itself, which only a mistake of ours makes it do, stops the service.
+    """
+    serving = asyncio.create_task(parts.worker.serve(grace=grace), name="worker")
+    serving.add_done_callback(lambda _: parts.services.stopping.set())
+    try:
+        yield
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        if not serving.cancelled():
+            serving.result()
+
+
+async def run_agent(
+    settings: Settings, *, host: str, port: int, workers: int, ready: Callable[[str], None], policy: LeasePolicy | None = None
+) -> None:
+    """Serve the agent's HTTP API on ``host`` until SIGTERM or SIGINT, over the operator's database or an embedded one.
+
+    ``ready`` is called with the address once it listens. Raises InvalidError ``api_key_missing`` and what ``serve``,
+    ``open_database`` and ``LocalNode`` raise.
+    """
+    from orca.node import LocalNode
+    from orca.postgres import open_database
+
+    api, stopping = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
+    with stop_on_signals(stopping):
+        async with (
+            LocalNode(settings) as node,
+            open_database(settings.database_url, settings.home / "postgres") as url,
+            open_agent(settings, node, url, policy=policy, workers=workers, api=api, stopping=stopping) as parts,
+        ):
+            if settings.database_url is None:
+                await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
+            async with working(parts):
+                await serve(create_app(parts.services), host, port, ready, stopping=stopping)

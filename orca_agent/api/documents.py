@@ -1,0 +1,32 @@
+"""Runs as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from orca_agent.models.retry import stamp
+from orca_agent.work.states import RunState
+
+
+def run_document(state: RunState) -> dict[str, Any]:
+    """Return the run as people see it."""
+    run = state.run
+    return {
+        "id": run.id,
+        "status": state.status,
+        "work_item": run.item_id,
+        "created": rfc3339(run.started),
+        "deadline": None if run.deadline is None else rfc3339(run.deadline),
+        "finished": None if run.finished is None else rfc3339(run.finished),
+        "attempts": state.attempts,
+        "cancel_requested": state.is_cancelled,
+        "reason": state.reason,
+        "events": f"/v1/runs/{run.id}/events",
+        "output": f"/v1/runs/{run.id}/output",
+    }
+
+
+def rfc3339(seconds: float) -> str:
+    """Return Unix seconds as people read them."""
+    return stamp(datetime.fromtimestamp(seconds, UTC))

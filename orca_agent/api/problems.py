@@ -1,0 +1,17 @@
+"""Which of the agent's codes has which HTTP status; the rest follow from their kind (``orca_http.problems``)."""
+
+from __future__ import annotations
+
+from orca_http.problems import Problems
+
+PROBLEMS = Problems(
+    {
+        404: ("proof_unavailable", "run_unknown"),
+        409: ("idempotency_conflict", "output_absent", "run_cancelled", "run_ended", "run_unended"),
+        410: ("events_forgotten",),
+        413: ("proof_too_large",),
+        500: ("journal_damaged", "run_failed"),
+        502: ("run_error",),
+        504: ("run_deadline", "run_goes_on"),
+    }
+)

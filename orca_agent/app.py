@@ -1,0 +1,33 @@
+"""Puts the agent's HTTP surface together: one function from its parts to an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.types import ASGIApp
+
+from orca_agent.api import catalogue, completions, health, page, runs
+from orca_agent.api.access import guard
+from orca_agent.api.problems import PROBLEMS
+from orca_agent.api.services import Services
+from orca_http.bounds import Bounds
+from orca_http.local import LocalOnly
+
+
+def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp:
+    """Return the application; ``routers`` are a composition root's own, which see to their access themselves.
+
+    There is no CORS header anywhere: a browser page of another origin gets nothing.
+    """
+    app = FastAPI(title="Orca agent", version=services.version, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.include_router(health.routes(services))
+    for room in (runs, completions, catalogue):
+        app.include_router(room.routes(services), dependencies=[Depends(guard(services.settings))])
+    for router in routers:
+        app.include_router(router)
+    page.install(app)
+    PROBLEMS.install(app)
+    settings = services.settings
+    inner: ASGIApp = LocalOnly(app, PROBLEMS) if settings.is_local else app
+    return Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")

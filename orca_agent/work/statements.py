@@ -1,0 +1,37 @@
+"""What the queue says to PostgreSQL. Locks are taken in one order: the queue's row, the run's, the events' count."""
+
+from __future__ import annotations
+
+CLAIM = """
+WITH claimed AS (
+    UPDATE queue SET holder = %(holder)s, attempts = attempts + 1, due = now() + make_interval(secs => %(ttl)s)
+     WHERE run_id = %(run)s AND due IS NOT NULL AND holder IS NULL
+    RETURNING run_id, attempts, cancel_requested
+)
+UPDATE runs SET epoch = epoch + 1 FROM claimed WHERE runs.id = claimed.run_id
+RETURNING id, item_id, spec, started, deadline, status, finished, epoch, attempts, cancel_requested IS NOT NULL
+"""
+DUE = """
+SELECT run_id, attempts, holder IS NOT NULL, status IS NOT NULL
+  FROM queue JOIN runs ON runs.id = queue.run_id
+ WHERE due <= now() ORDER BY due LIMIT %s FOR UPDATE OF queue SKIP LOCKED
+"""
+# What a holder changes is conditional on its epoch.
+BEAT = """
+UPDATE queue SET due = now() + make_interval(secs => %(seconds)s)
+  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL
+RETURNING cancel_requested IS NOT NULL
+"""
+RELEASE = """
+UPDATE queue SET due = now() + make_interval(secs => %(seconds)s), holder = NULL, attempts = attempts - %(uncounted)s
+  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL RETURNING run_id
+"""
+FAIL = """
+UPDATE runs SET status = %(status)s, finished = extract(epoch FROM now()), reason = %(reason)s, epoch = epoch + 1
+ WHERE id = %(run)s AND status IS NULL
+"""
+# Only what has not ended can be cancelled; the first wish counts.
+CANCEL = """
+UPDATE queue SET cancel_requested = now() FROM runs
+ WHERE runs.id = run_id AND run_id = %s AND status IS NULL AND due IS NOT NULL AND cancel_requested IS NULL RETURNING holder
+"""
