@@ -1,15 +1,16 @@
-"""Where a package under audit comes from: blocks by CID, a folder, or a CAR file. Every read is bounded.
+"""Where a package under audit comes from: blocks by CID, strangers' gateways, a folder, or a CAR file. Every read is bounded.
 
 A folder's CID is computed from its bytes, so it can never fail to match; a CID and a CAR's root can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 from orca_protocol.journal import LINE_MAX_BYTES
 from proof_store.base import BlockStore, MemoryBlocks
 from proof_store.builder import root_of
@@ -18,6 +19,9 @@ from proof_store.cid import Cid
 from proof_store.limits import CarLimits, ReadLimits
 from proof_store.reader import read_directory
 from proof_store.tree import read_tree
+
+if TYPE_CHECKING:
+    from proof_store.gateways import GatewayReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,19 @@ def from_blocks(cid: Cid, blocks: BlockStore, limits: PackageLimits = DEFAULT_LI
     return receive
 
 
+async def from_gateways(cid: Cid, gateways: Sequence[str], reader: GatewayReader, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
+    """Fetch the package ``cid`` now, and return what reads it.
+
+    That none of the gateways had it, or that it is beyond the limits, is said when check 1 reads it, so that it becomes this
+    proof's verdict and nothing else's: what a gateway did wrong is never the worker's fault, what the tree says of itself is.
+    """
+    try:
+        blocks = await reader.fetch(cid, gateways, limits.of_tree)
+    except (UnavailableError, LimitError) as error:
+        return _refusing(error)
+    return from_blocks(cid, blocks, limits)
+
+
 def from_folder(folder: Path, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
     """Read the package that lies in ``folder``."""
 
@@ -109,5 +126,12 @@ def from_car(path: Path, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
         except OSError as error:
             raise UnavailableError("file_unreadable", f"{path}: {error.strerror}") from error
         return Received(root, read_directory(root, blocks, limits.of_tree))
+
+    return receive
+
+
+def _refusing(error: UnavailableError | LimitError) -> Source:
+    def receive() -> Received:
+        raise error
 
     return receive

@@ -6,6 +6,8 @@ block in memory at a time. A file has exactly one root, which must be in it; any
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import BinaryIO
 
 import libipld
@@ -15,10 +17,11 @@ from proof_store import dag_pb
 from proof_store.base import BlockStore, checked
 from proof_store.cid import BINARY_BYTES, CODECS, DAG_PB, RAW, V0_BYTES, Cid
 from proof_store.disk import reading, writing
-from proof_store.limits import CarLimits
+from proof_store.limits import DEEPEST, CarLimits
 from proof_store.wire import MAX_VARINT_BYTES, encode_varint
 
 DEFAULT_LIMITS = CarLimits()
+MAX_PENDING = DEEPEST * dag_pb.MAX_LINKS  # links that wait at once, in a walk as deep as the readers go
 
 
 def write_car(root: Cid, blocks: BlockStore, sink: BinaryIO, limits: CarLimits = DEFAULT_LIMITS) -> int:
@@ -28,21 +31,59 @@ def write_car(root: Cid, blocks: BlockStore, sink: BinaryIO, limits: CarLimits =
     or ``car_blocks``, UnavailableError ``storage_failed``. After an error the sink holds the beginning of a CAR; the caller
     discards it.
     """
-    out = _Sink(sink, limits.total_bytes)
-    header = libipld.encode_dag_cbor({"roots": [root.to_bytes()], "version": 1})
-    out.write(encode_varint(len(header)) + header)
-    pending, written = [root], set[Cid]()
+    count = 0
+    for piece in car_pieces(root, blocks_below(root, blocks, limits), limits):
+        _write_all(sink, piece)
+        count += len(piece)
+    return count
+
+
+def car_pieces(root: Cid, sections: Iterable[tuple[Cid, bytes]], limits: CarLimits = DEFAULT_LIMITS) -> Iterator[bytes]:
+    """Yield a CAR piece by piece: the header that names ``root``, then one piece for each block of ``sections``.
+
+    Raises LimitError ``car_bytes`` or ``car_blocks`` in place of the piece that would be too much.
+    """
+    written = 0
+    for number, piece in enumerate(chain((header_of(root.to_bytes()),), (section_of(cid, block) for cid, block in sections))):
+        if number > limits.blocks:
+            raise LimitError("car_blocks", f"the tree has more than {limits.blocks} blocks")
+        written += len(piece)
+        if written > limits.total_bytes:
+            raise LimitError("car_bytes", f"the CAR would have more than {limits.total_bytes} bytes")
+        yield piece
+
+
+def blocks_below(
+    root: Cid, blocks: BlockStore, limits: CarLimits = DEFAULT_LIMITS, *, repeated: bool = False
+) -> Iterator[tuple[Cid, bytes]]:
+    """Yield the checked blocks of the tree below ``root``, depth first in link order, one in memory at a time.
+
+    Each comes once, or ``repeated`` as often as the walk meets it. Raises what ``blocks.get`` raises, InvalidError
+    ``codec_unsupported`` or a link's own code, LimitError ``car_links`` when too many links wait to be followed.
+    """
+    pending, seen = [root], set[Cid]()
     while pending:
         cid = pending.pop()
-        if cid in written:
+        if cid in seen:
             continue
-        if len(written) == limits.blocks:
-            raise LimitError("car_blocks", f"the tree has more than {limits.blocks} blocks")
         block = checked(cid, blocks.get(cid), max_bytes=limits.block_bytes)
-        out.write(encode_varint(BINARY_BYTES + len(block)) + cid.to_bytes() + block)
-        written.add(cid)
+        if not repeated:
+            seen.add(cid)
         pending.extend(reversed(_links_of(cid, block)))
-    return out.count
+        if len(pending) > MAX_PENDING:
+            raise LimitError("car_links", f"more than {MAX_PENDING} links wait to be followed below {root}")
+        yield cid, block
+
+
+def header_of(root: bytes) -> bytes:
+    """Return the beginning of a CAR whose one root is the binary CID ``root``."""
+    header = libipld.encode_dag_cbor({"roots": [root], "version": 1})
+    return encode_varint(len(header)) + header
+
+
+def section_of(cid: Cid, block: bytes) -> bytes:
+    """Return a block as it stands in a CAR."""
+    return encode_varint(BINARY_BYTES + len(block)) + cid.to_bytes() + block
 
 
 def read_car(source: BinaryIO, into: BlockStore, limits: CarLimits = DEFAULT_LIMITS) -> Cid:
@@ -82,7 +123,11 @@ def _read_header(car: _Source, limits: CarLimits) -> Cid:
         raise InvalidError("car_malformed", "the CAR is empty")
     if length > limits.header_bytes:
         raise LimitError("car_header", f"the CAR's header has {length} bytes; at most {limits.header_bytes} are read")
-    header = car.take(length)
+    return _only_root(decode_header(car.take(length)))
+
+
+def decode_header(header: bytes) -> dict[str, object]:
+    """Return the map in a CAR's header, whatever version and roots it names. Raises InvalidError ``car_malformed``."""
     try:
         fields = libipld.decode_dag_cbor(header)
         same = libipld.encode_dag_cbor(fields) == header
@@ -91,7 +136,7 @@ def _read_header(car: _Source, limits: CarLimits) -> Cid:
     # libipld gives links and byte strings both as bytes; encoding again tells them apart, and catches any second spelling.
     if not same or not isinstance(fields, dict) or type(fields.get("version")) is not int:
         raise InvalidError("car_malformed", "the CAR's header is not the canonical map of roots and version")
-    return _only_root(fields)
+    return fields
 
 
 def _only_root(fields: dict[str, object]) -> Cid:
@@ -160,20 +205,8 @@ class _Source:
         return data
 
 
-class _Sink:
-    """A stream that is written and counted."""
-
-    def __init__(self, sink: BinaryIO, total_bytes: int) -> None:
-        self._sink = sink
-        self._total_bytes = total_bytes
-        self.count = 0
-
-    def write(self, data: bytes) -> None:
-        """Write all of ``data``."""
-        self.count += len(data)
-        if self.count > self._total_bytes:
-            raise LimitError("car_bytes", f"the CAR would have more than {self._total_bytes} bytes")
-        rest = memoryview(data)
-        with writing("the CAR"):
-            while rest:  # an unbuffered file may take less than it is given
-                rest = rest[self._sink.write(rest) :]
+def _write_all(sink: BinaryIO, data: bytes) -> None:
+    rest = memoryview(data)
+    with writing("the CAR"):
+        while rest:  # an unbuffered file may take less than it is given
+            rest = rest[sink.write(rest) :]

@@ -53,7 +53,7 @@ def read_directory(root: Cid, blocks: BlockStore, limits: ReadLimits = DEFAULT_L
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class Node:
     """A checked block: a raw leaf (``leaf`` is its content), a file node or a directory."""
 
     kind: Kind
@@ -63,6 +63,29 @@ class _Node:
     blocksizes: tuple[int, ...] = ()
 
 
+def open_block(cid: Cid, block: bytes, tsize: int | None, budget: Budget) -> Node:
+    """Check all that can be said about a block alone, and against the Tsize its parent gave, and count it.
+
+    The block's hash was checked already. Raises as ``read_file`` does.
+    """
+    budget.spend_bytes(len(block))
+    if cid.codec == RAW:
+        _compare("Tsize", tsize, len(block))
+        return Node(Kind.FILE, len(block), leaf=block)
+    if cid.codec != DAG_PB:
+        raise InvalidError("codec_unsupported", f"{cid} is {CODECS[cid.codec]}; files and directories are raw or dag-pb")
+    node = dag_pb.decode(block)
+    below = sum(link.tsize for link in node.links)
+    _compare("Tsize", tsize, len(block) + below)
+    budget.spend_links(len(node.links))
+    budget.foresee_bytes(below)
+    if node.data is None:
+        raise InvalidError("unixfs_malformed", "a dag-pb node without data says neither file nor directory")
+    data = decode_data(node.data, links=len(node.links))
+    _check_links(data, node.links, len(block))
+    return Node(data.kind, data.filesize, links=node.links, blocksizes=data.blocksizes)
+
+
 class _Reading:
     """One walk through one tree, with its budget."""
 
@@ -70,25 +93,19 @@ class _Reading:
         self._blocks = blocks
         self._budget = Budget(limits)
 
-    def fetch(self, cid: Cid, depth: int, tsize: int | None) -> _Node:
-        """Fetch one block and check all that can be said about it alone, and against the Tsize its parent gave."""
+    def fetch(self, cid: Cid, depth: int, tsize: int | None) -> Node:
+        """Fetch and open one block."""
         self._budget.check_depth(depth)
         block = checked(cid, self._blocks.get(cid), max_bytes=self._budget.limits.block_bytes)
-        self._budget.spend_bytes(len(block))
-        if cid.codec == RAW:
-            _compare("Tsize", tsize, len(block))
-            return _Node(Kind.FILE, len(block), leaf=block)
-        if cid.codec != DAG_PB:
-            raise InvalidError("codec_unsupported", f"{cid} is {CODECS[cid.codec]}; files and directories are raw or dag-pb")
-        return self._open(block, tsize)
+        return open_block(cid, block, tsize, self._budget)
 
-    def content(self, node: _Node, depth: int) -> bytes:
+    def content(self, node: Node, depth: int) -> bytes:
         """Return the content of a file node."""
         parts: list[bytes] = []
         self._gather(node, depth, parts)
         return b"".join(parts)
 
-    def collect(self, node: _Node, depth: int, folder: str, files: dict[str, bytes]) -> None:
+    def collect(self, node: Node, depth: int, folder: str, files: dict[str, bytes]) -> None:
         """Add the files of a directory to ``files``."""
         for link in node.links:
             name = join_name(folder, link.name)
@@ -101,19 +118,7 @@ class _Reading:
             else:
                 raise InvalidError("directory_empty", f"the folder {name!r} is empty; a package has files only")
 
-    def _open(self, block: bytes, tsize: int | None) -> _Node:
-        node = dag_pb.decode(block)
-        below = sum(link.tsize for link in node.links)
-        _compare("Tsize", tsize, len(block) + below)
-        self._budget.spend_links(len(node.links))
-        self._budget.foresee_bytes(below)
-        if node.data is None:
-            raise InvalidError("unixfs_malformed", "a dag-pb node without data says neither file nor directory")
-        data = decode_data(node.data, links=len(node.links))
-        _check_links(data, node.links, len(block))
-        return _Node(data.kind, data.filesize, links=node.links, blocksizes=data.blocksizes)
-
-    def _gather(self, node: _Node, depth: int, parts: list[bytes]) -> None:
+    def _gather(self, node: Node, depth: int, parts: list[bytes]) -> None:
         if node.leaf is not None:
             parts.append(node.leaf)
         for link, size in zip(node.links, node.blocksizes, strict=True):
