@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from koii_chain.client import ChainClient
 from koii_chain.rpc import JsonRpc, RpcSettings
+from middle_server.app import create_app
 from middle_server.koii import KoiiChain
 from middle_server.migrate import migrate
-from middle_server.serve import server
 from middle_server.settings import MiddleSettings
 from middle_server.store.database import Database
 from middle_server.store.keys import issue_key
 from orca.key_file import load_key
 from orca.network_settings import MiddleServerSettings, require
-from orca_protocol.errors import InvalidError
+from orca_http.serving import address_of, listen, serve_on, stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 async def serve(given: MiddleServerSettings, ready: Callable[[dict[str, Any]], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told where it listens and whose leases it signs.
 
-    Raises InvalidError ``settings_missing``, ``port_in_use`` or as ``MiddleSettings`` does, UnavailableError for the database.
+    Raises InvalidError ``settings_missing`` or as ``MiddleSettings`` does, UnavailableError ``port_in_use``, or of the database.
     """
     require(
         ORCA_MIDDLE_KEY_FILE=given.key_file,
@@ -35,21 +35,21 @@ async def serve(given: MiddleServerSettings, ready: Callable[[dict[str, Any]], N
         ORCA_MIDDLE_TASK_IDS=given.task_ids,
         ORCA_RPC_URLS=given.rpc_urls,
     )
-    with listen(given.host, given.port) as listener:
-        host, port = listener.getsockname()[:2]
-        settings = settings_of(given, given.audience or f"{host}:{port}")
+    listening, stopping = listen(given.host, given.port), asyncio.Event()
+    address = address_of(listening)
+    settings = settings_of(given, given.audience or urlsplit(address).netloc)
+    client = ChainClient(JsonRpc(RpcSettings(given.rpc_urls)), stale_seconds=_stale_seconds(given.network))
+
+    def listens(url: str) -> None:
+        ready({"url": url, "signer": settings.public_key, "audience": settings.audience})
+
+    try:
         await asyncio.to_thread(migrate, settings.database_url)
-        client = ChainClient(JsonRpc(RpcSettings(given.rpc_urls)), stale_seconds=_stale_seconds(given.network))
-        try:
-            running = server(settings, KoiiChain(client), host=host, port=port)
-            serving = asyncio.create_task(running.serve(sockets=[listener]))
-            while not running.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it by an attribute
-                await asyncio.sleep(0.02)
-            if not serving.done():
-                ready({"url": f"http://{host}:{port}", "signer": settings.public_key, "audience": settings.audience})
-            await serving
-        finally:
-            await client.close()
+        with stop_on_signals(stopping):
+            await serve_on(listening, create_app(settings, KoiiChain(client)), listens, stopping=stopping)
+    finally:
+        listening.close()
+        await client.close()
 
 
 def settings_of(given: MiddleServerSettings, audience: str) -> MiddleSettings:
@@ -82,23 +82,6 @@ async def issue(database_url: str, requester: str, name: str) -> str:
             return await issue_key(connection, requester, name, datetime.now(UTC))
     finally:
         await database.close()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises InvalidError ``port_in_use`` or ``bad_host``."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise InvalidError("bad_host", f"{host!r} is no address of this machine: {error.strerror}") from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(256)
-    except OSError as error:
-        listener.close()
-        raise InvalidError("port_in_use", f"port {port} of {host} cannot be listened on: {error.strerror}") from error
-    return listener
 
 
 def _stale_seconds(network: str) -> float:

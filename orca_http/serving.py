@@ -40,10 +40,16 @@ def config(app: ASGIApp, **more: Any) -> uvicorn.Config:
 async def serve(app: ASGIApp, host: str, port: int, ready: Callable[[str], None], *, stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set; ``ready`` is called with the address once requests are answered.
 
-    Requests under way get a few seconds to end. Signals are the caller's (``stop_on_signals``).
     Raises UnavailableError ``port_in_use``, ``address_unusable``; InvalidError ``port_forbidden``.
     """
-    listening = listen(host, port)
+    await serve_on(listen(host, port), app, ready, stopping=stopping)
+
+
+async def serve_on(listening: socket.socket, app: ASGIApp, ready: Callable[[str], None], *, stopping: asyncio.Event) -> None:
+    """Serve on a socket that listens, as ``serve`` does, and close it: for an application that must know its own address.
+
+    Requests under way get a few seconds to end. Signals are the caller's (``stop_on_signals``).
+    """
     server = _Server(config(app, timeout_graceful_shutdown=_STOPPING_SECONDS))
     serving = asyncio.create_task(server.serve([listening]))
     up, told = asyncio.create_task(server.up.wait()), asyncio.create_task(stopping.wait())

@@ -24,13 +24,14 @@ from orca_agent.rounds.middle import MiddleClient, Todo
 from orca_agent.rounds.settings import Identity, RoundsSettings
 from orca_agent.store.journal import Journal
 from orca_agent.store.records import Assignment, NodeRecords
+from orca_agent.work.finished import read_finished
 from orca_agent.work.intake import Intake
 from orca_agent.work.proving import prove
-from orca_agent.work.queue import FAILED, RunQueue
+from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished
+from orca_agent.work.states import FAILED
 from orca_engine import REVISION
 from orca_engine.item import Item
-from orca_engine.replay import replay
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease, open_lease
@@ -177,9 +178,7 @@ class Working:
             await asyncio.sleep(self._settings.watch_every)
         if state.run.status == FAILED:
             raise InvalidError("run_failed", state.reason or "the run ended without an output")
-        entries = await self._parts.journal.entries(run_id)
-        output = await asyncio.to_thread(replay, item, entries)
-        return Finished(state.run, item, entries, output, state.run.finished or state.run.started)
+        return await read_finished(state.run, self._parts.journal)
 
     async def _beside_heartbeats(self, todo: Todo, work: Awaitable[Finished]) -> Finished:
         """Return what ``work`` returns, unless the lease is lost first; then the run is ended. Raises LeaseLostError."""

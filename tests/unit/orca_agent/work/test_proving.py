@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from orca_agent.work.proving import facts_of, prove
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.sqlite import SqliteJournal
+from orca_agent.work.proving import facts_of, prove
 from orca_agent.work.runner import Finished, Runner
 from orca_engine.item import Item
 from orca_protocol.keys import public_key_of

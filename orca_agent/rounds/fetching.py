@@ -1,0 +1,60 @@
+"""Gets a peer's tree: from this node's own store, from its owner's gateway, from the operator's list, from any other peer.
+
+Which gateway belongs to whom, the middle server says; it is asked again when an owner's is not known. Where the bytes come
+from makes no difference to what they are: every block is checked by its hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from orca_agent.rounds.middle import MiddleClient
+from orca_agent.rounds.settings import RoundsSettings
+from orca_protocol.errors import OrcaError
+from proof_store.base import BlockStore
+from proof_store.cid import Cid
+from proof_store.gateways import GatewayReader
+from proof_store.reader import read_directory
+
+log = logging.getLogger(__name__)
+
+
+class PeerFetcher:
+    """``Fetcher`` over gateways."""
+
+    def __init__(self, settings: RoundsSettings, own: BlockStore, middle: MiddleClient, reader: GatewayReader) -> None:
+        self._settings = settings
+        self._own = own
+        self._middle = middle
+        self._reader = reader
+        self._gateways: dict[str, str] = {}
+
+    async def fetch(self, cid: Cid, owner: str) -> BlockStore:
+        """Return a store that holds the tree below ``cid``.
+
+        Raises UnavailableError ``data_unavailable``, LimitError for more than is read.
+        """
+        if await asyncio.to_thread(self._is_here, cid):
+            return self._own
+        return await self._reader.fetch(cid, await self._ways_to(owner), self._settings.limits.of_tree)
+
+    def _is_here(self, cid: Cid) -> bool:
+        """Whether the whole tree is in this node's own store: it may hold a part of it, by chance or after a crash."""
+        if not self._own.has(cid):
+            return False
+        try:
+            read_directory(cid, self._own, self._settings.limits.of_tree)
+        except OrcaError:
+            return False
+        return True
+
+    async def _ways_to(self, owner: str) -> list[str]:
+        if owner not in self._gateways:
+            try:
+                self._gateways = await self._middle.peers()
+            except OrcaError as error:
+                log.warning("the gateways of peers are not known: %s", error)
+        first = [self._gateways[owner]] if owner in self._gateways else []
+        others = [url for key, url in sorted(self._gateways.items()) if key != owner and url != self._settings.gateway]
+        return list(dict.fromkeys([*first, *self._settings.gateways, *others]))
