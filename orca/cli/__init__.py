@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orca.cli import agent, doctor, key, models, run, verify
+from orca.cli import agent, devnet, doctor, key, middle_server, models, node, run, verify
 from orca.cli.show import show_error
 from orca_protocol.errors import InvalidError, OrcaError
 
@@ -28,6 +28,9 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("verify")(verify.verify)
 app.command("agent")(agent.agent)
+app.command("node")(node.node)
+app.command("devnet")(devnet.devnet)
+app.add_typer(middle_server.app, name="middle-server")
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
 app.add_typer(key.app, name="key")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from orca.cli.show import one_line, plain
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
-from orca_protocol.journal import Path, Stop
+from orca_protocol.journal import Stop
 from orca_protocol.model import Answer, Failure
 
 
@@ -16,7 +16,7 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._speaking: Path | None = None
+        self._speaking: object = None
         self._is_read = True
 
     def __call__(self, event: Event) -> None:
@@ -43,7 +43,7 @@ class Progress:
             case CallFinished(_, name, outcome, seconds):
                 self._line(f"[{name}] {_ending(outcome)} after {seconds:.1f} s")
 
-    def _speak(self, path: Path, name: str, text: str) -> None:
+    def _speak(self, path: object, name: str, text: str) -> None:
         if self._speaking != path:
             self._end_line()
             self._stream.write(one_line(f"[{name}] "))
@@ -60,6 +60,54 @@ class Progress:
         if self._speaking is not None:
             self._stream.write("\n")
             self._speaking = None
+
+
+class RemoteProgress(Progress):
+    """The same for the events of a run that another process tells over HTTP."""
+
+    def told(self, kind: str, body: dict[str, Any]) -> None:
+        """Show one event."""
+        if self._is_read:
+            try:
+                self._show_told(kind, str(body.get("agent", "")), body)
+            except OSError:
+                self._is_read = False
+
+    def _show_told(self, kind: str, name: str, body: dict[str, Any]) -> None:
+        match kind:
+            case "delta":
+                self._speak(body.get("path"), name, str(body.get("text", "")))
+            case "model_resolved":
+                by_alias = ", by an alias" if body.get("alias") else ""
+                self._line(
+                    f"model {body.get('name')} is answered by {body.get('model')} (provider {body.get('provider')}{by_alias})"
+                )
+            case "started":
+                again = body.get("answered") or body.get("lost")
+                self._line(
+                    f"run {body.get('run')}" + (f", resumed: {body.get('answered')} answers in the journal" if again else "")
+                )
+            case "call_started":
+                self._line(f"[{name}] asked")
+            case "call_restarted":
+                self._line(f"[{name}] asked again; what it said so far is void")
+            case "call_finished":
+                self._line(f"[{name}] {_told_ending(body)} after {body.get('seconds')} s")
+            case "finished" | "failed":
+                self._line(f"run {kind}: {body.get('status') or body.get('reason')}")
+            case _:
+                self._line(kind.replace("_", " "))
+
+
+def _told_ending(body: dict[str, Any]) -> str:
+    match body.get("outcome"):
+        case "answer":
+            usage = body.get("usage")
+            return "answered" + (f", {usage.get('output_tokens')} tokens" if isinstance(usage, dict) else "")
+        case "error":
+            return f"failed [{body.get('error')}]"
+        case _:
+            return f"stopped: {body.get('stopped')}"
 
 
 def _ending(outcome: Answer | Failure | Stop) -> str:

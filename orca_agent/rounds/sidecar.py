@@ -1,0 +1,93 @@
+"""What others ask of the node over HTTP: a sidecar about rounds, anybody who may about what it does and did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from koii_chain.client import ChainClient
+from orca_agent.rounds.auditing import Auditing
+from orca_agent.rounds.node import RoundsNode
+from orca_agent.rounds.paying import Paying
+from orca_agent.rounds.schedule import opinion_on
+from orca_agent.rounds.settings import RoundsSettings
+from orca_agent.rounds.status import Look, describe, history, reviews
+from orca_agent.rounds.submitting import Submitting
+from orca_agent.rounds.working import Working
+from orca_agent.store.records import NodeRecords
+from orca_protocol.errors import InvalidError
+from orca_protocol.round_value import read_round_value
+
+_VOTES: dict[str, bool | None] = {"approve": True, "reject": False, "abstain": None}
+
+
+class NodeFace:
+    """Answers for one node. ``loop`` is None beside a Koii node, which keeps the rounds itself."""
+
+    def __init__(
+        self,
+        settings: RoundsSettings,
+        key: str,
+        chain: ChainClient,
+        records: NodeRecords,
+        working: Working,
+        auditing: Auditing,
+        submitting: Submitting,
+        paying: Paying,
+        loop: RoundsNode | None,
+    ) -> None:
+        self._settings = settings
+        self._key = key
+        self._chain = chain
+        self._records = records
+        self._working = working
+        self._auditing = auditing
+        self._submitting = submitting
+        self._paying = paying
+        self._loop = loop
+
+    def status(self) -> dict[str, Any]:
+        """Return what it does now, and why it is idle."""
+        look = Look(blind=None) if self._loop is None else self._loop.look
+        working = self._working
+        return {
+            **describe(look, key=self._key, working=working.doing, idle=working.idle, run_id=working.run_id),
+            "asked": working.asked,
+            "task_id": self._settings.task_id,
+            "network": self._settings.network,
+            "gateway": self._settings.gateway,
+        }
+
+    async def history(self) -> dict[str, Any]:
+        """Return its newest assignments and rounds, and what became of them."""
+        return await history(self._records)
+
+    async def reviews(self, number: int) -> list[dict[str, Any]]:
+        """Return its verdicts on the proofs of a round."""
+        return await reviews(self._records, number)
+
+    async def value_for(self, number: int) -> str:
+        """Return what goes on chain for a round; it is kept as what was said."""
+        value = await self._submitting.value_for(number)
+        await self._records.keep_submission(number, value)
+        return value
+
+    async def audit(self, number: int, worker: str, value: str) -> tuple[bool | None, str]:
+        """Return the vote on what a worker submitted for a round, None where it could not be told, and the reason.
+
+        Who submitted no proof claims nothing, and is voted for.
+        """
+        try:
+            proofs = read_round_value(value).proofs
+        except InvalidError as error:
+            return None, error.detail
+        if not proofs:
+            return True, "no proof was submitted: nothing is claimed"
+        made = [await self._auditing.review(number, (worker, cid)) for cid in proofs]
+        vote = opinion_on({(one.worker, one.cid): one.vote for one in made}, worker)
+        return _VOTES[vote], "; ".join(f"{one.cid}: {one.vote}: {one.reason}" for one in made)
+
+    async def distribution(self, number: int) -> dict[str, int]:
+        """Return the list of a round."""
+        task = (await self._chain.fresh_task(self._settings.task_id)).task
+        distribution, _ = await self._paying.distribution(task, number)
+        return distribution.amounts
