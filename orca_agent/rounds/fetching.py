@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from orca_agent.rounds.middle import MiddleClient
+from orca_agent.rounds.middle import MiddleReader
 from orca_agent.rounds.settings import RoundsSettings
 from orca_protocol.errors import OrcaError
 from proof_store.base import BlockStore
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class PeerFetcher:
     """``Fetcher`` over gateways."""
 
-    def __init__(self, settings: RoundsSettings, own: BlockStore, middle: MiddleClient, reader: GatewayReader) -> None:
+    def __init__(self, settings: RoundsSettings, own: BlockStore, middle: MiddleReader, reader: GatewayReader) -> None:
         self._settings = settings
         self._own = own
         self._middle = middle
