@@ -102,10 +102,10 @@ async def _run(layout: Layout, settings: Settings, real_windows: bool, as_json: 
             if as_json:
                 show_json({"middle_server": devnet.middle_url, "chain": devnet.endpoint, "api_key": devnet.api_key})
             else:
-                typer.echo(f"\nPost work from another shell:\n\n    export MIDDLE_SERVER_URL={devnet.middle_url}")
-                typer.echo(
-                    f"    export ORCA_MIDDLE_API_KEY={devnet.api_key}\n    orca submit SPEC --price 1.5\n\nStop with Ctrl-C."
-                )
+                typer.echo("\nPost work from another shell:\n")
+                for name, value in devnet.requester_environment().items():
+                    typer.echo(f"    export {name}={value}")
+                typer.echo("    orca submit SPEC --price 1.5 --fund\n\nStop with Ctrl-C.")
             await keep_going(devnet, stopping, real_time=real_windows)
     return 0
 
