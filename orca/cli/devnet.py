@@ -158,7 +158,7 @@ def _show_failure(step: str, why: str, as_json: bool) -> None:
 
 
 def _show_paid(paid: Paid, names: dict[str, str], layout: Layout, as_json: bool) -> None:
-    verify = f"orca verify {paid.cid} --devnet {_shown(layout.data)}"
+    verify = f"{_own_name()} verify {paid.cid} --devnet {_shown(layout.data)}"
     if as_json:
         show_json(
             {
@@ -178,6 +178,18 @@ def _show_paid(paid: Paid, names: dict[str, str], layout: Layout, as_json: bool)
         role = "  ← did the work" if key == paid.worker else ""
         typer.echo(f"  {names.get(key, key)}: {swarms(before)} before, {swarms(paid.after[key])} after{role}")
     typer.echo(f"\nVerify the proof yourself, from any shell:\n\n    {verify}\n")
+
+
+def _own_name() -> str:
+    """Return how this program is called from here: in a checkout it is not on the PATH."""
+    import shutil
+    import sys
+
+    on_path = shutil.which("orca")
+    own = Path(sys.argv[0])
+    if own.name != "orca" or (on_path is not None and Path(on_path).resolve() == own.resolve()):
+        return "orca"
+    return str(_shown(own.absolute()))
 
 
 def _shown(path: Path) -> Path:
