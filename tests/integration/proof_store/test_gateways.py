@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -434,6 +438,31 @@ async def test_an_address_that_does_not_answer_is_followed_by_the_names_next(blo
         port = httpx.URL(url).port
         got = await GatewayReader(QUICK, resolve=resolve).fetch(root, [f"http://gateway.invalid:{port}"])
     assert got.blocks == blocks.blocks
+
+
+async def test_a_certificate_is_checked_against_the_name_though_the_address_is_pinned(
+    blocks: MemoryBlocks, root: Cid, tmp_path: Path
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate, both = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "both.pem"
+    making = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    making += ["-subj", "/CN=gateway.invalid", "-addext", "subjectAltName=DNS:gateway.invalid", "-keyout", str(key)]
+    await asyncio.to_thread(subprocess.run, [*making, "-out", str(certificate)], check=True, capture_output=True, timeout=30)
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    trusting = GatewayReader(QUICK, resolve=resolve, tls=ssl.create_default_context(cafile=certificate))
+    async with served(honest(blocks), certificate=both) as url:
+        port = httpx.URL(url).port
+        got = await trusting.fetch(root, [f"https://gateway.invalid:{port}"])
+        assert got.blocks == blocks.blocks
+        for reader, host in ((trusting, "other.invalid"), (GatewayReader(QUICK, resolve=resolve), "gateway.invalid")):
+            with pytest.raises(UnavailableError, match="certificate verify failed"):
+                await reader.fetch(root, [f"https://{host}:{port}"])
 
 
 async def test_no_proxy_of_the_environment_is_used(blocks: MemoryBlocks, root: Cid, monkeypatch: pytest.MonkeyPatch) -> None:
