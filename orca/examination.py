@@ -58,7 +58,7 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
 #: what the design has and this version does not
 _LATER = {
     "chain": "this version reads no chain: leases, stakes and payment are not checked (eligibility is not_measured)",
-    "middle server": "this version takes no leased work; orca run takes a spec from a file",
+    "middle server": "this version takes no leased work; orca run and orca agent take specs from people",
     "IPFS": "proofs are kept in this node's own block store, under the CIDs that IPFS gives them; nothing is pinned elsewhere",
     "sandbox": "this version runs no toolchain steps, so nothing needs one",
 }

@@ -141,6 +141,16 @@ async def test_a_run_that_waits_for_another_try_is_ended_now(scene: Scene) -> No
         assert (await scene.finished(run_id)).output.stopped == "cancelled"
 
 
+async def test_a_run_that_cannot_go_on_now_is_not_left_waiting_if_it_is_to_end(scene: Scene) -> None:
+    run_id = await scene.submit()
+    claim = await scene.here.claim(run_id, "me")
+    assert claim is not None
+    await scene.here.cancel(run_id)
+    await scene.here.wait(claim, 600.0)
+    async with scene.working():
+        assert (await scene.finished(run_id)).output.stopped == "cancelled"
+
+
 async def test_the_wish_survives_the_worker_that_heard_it(scene: Scene) -> None:
     run_id = await scene.submit()
     claim = await scene.here.claim(run_id, "a worker that is killed now")
