@@ -82,7 +82,7 @@ def _token(node: LocalNode) -> Finding:
     return Finding(
         "$SWARMS",
         "absent",
-        f"Koii's K2 has no $SWARMS mint today (the token is {SOLANA_MINT} on Solana): a task there pays in the token it was made with",
+        f"Koii's K2 has no $SWARMS mint today ({SOLANA_MINT} is on Solana): a task there pays in the token it was made with",
     )
 
 

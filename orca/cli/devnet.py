@@ -57,6 +57,7 @@ def _read(path: Path) -> bytes:
 
 
 async def _once(layout: Layout, settings: Settings, path: Path, spec: bytes, price: int, real_windows: bool, as_json: bool) -> int:
+    from orca.cli.progress import RemoteProgress
     from orca.devnet.layout import QUICK, REAL
     from orca.devnet.models import answering
     from orca.devnet.network import Devnet
@@ -76,7 +77,9 @@ async def _once(layout: Layout, settings: Settings, path: Path, spec: bytes, pri
         _say_work(path, price, found, as_json)
         seconds = 8 * 3600.0 if real_windows else 1800.0
         try:
-            paid = await Once(devnet, lambda text: _say(text, as_json), seconds=seconds).take(spec, found, price)
+            paid = await Once(devnet, lambda text: _say(text, as_json), RemoteProgress().told, seconds=seconds).take(
+                spec, found, price
+            )
         except StepFailed as failed:
             _show_failure(failed.step, failed.why, as_json)
             return 1

@@ -58,5 +58,5 @@ async def test_nothing_that_is_sent_makes_it_stumble(
 async def test_no_spec_makes_it_stumble(idle: Service, changed: dict[str, Any]) -> None:
     body = {"spec": {**spec_of("A"), **changed}}
     sane(await idle.client.post("/v1/runs", json=body))
-    body = {"spec": json.dumps(body["spec"])}
-    sane(await idle.client.post("/v1/runs", json=body))
+    as_text = {"spec": json.dumps(body["spec"])}
+    sane(await idle.client.post("/v1/runs", json=as_text))
