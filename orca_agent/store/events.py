@@ -39,7 +39,7 @@ LAST = frozenset({"finished", "failed"})
 
 #: seconds between two looks for news that no notification announced
 POLL = 1.0
-_PAGE = 200
+_PAGE = 100
 _FORGET_RUNS = 100
 
 # Numbers are given under the lock of the run's count; a run that has told its last event gets none.
