@@ -224,6 +224,11 @@ def topic_of(run_id: str) -> str:
     return f"events {run_id}"
 
 
+def cancel_topic(run_id: str) -> str:
+    """Return what is notified when somebody wants a run ended."""
+    return f"cancel {run_id}"
+
+
 def _end_of(run_id: str) -> str:
     return f"end {run_id}"
 
