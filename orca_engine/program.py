@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from orca_engine.bounds import bound_of, runs_of, settled, speakers, type_of
 from orca_engine.item import Item
 from orca_engine.machine import Program
-from orca_engine.swarm import Ended, prepare
+from orca_engine.swarm import Ended, Onward, Status, Swarm, at_best_partial, prepare, was_stopped
+from orca_engine.swarm_type import SPECIAL_FIELDS
 from orca_engine.swarms import SWARMS
-from orca_engine.transcript import Turn
+from orca_engine.transcript import Said, Transcript, Turn
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import ENTRIES_MAX, Entry, Stop
 from orca_protocol.model import Answer, Failure
@@ -20,75 +23,142 @@ from orca_protocol.spec import DEFAULT_SWARM_TYPE, SwarmSpec
 
 #: system messages of all agents together, in characters: an auditor holds them all at once
 PROMPTS_MAX = 16 * 1024 * 1024
+#: where what a model decided goes on within loop 0, after the decision and its repair
+_ONWARD_STEP = 2
 
 
 def calls_at_most(spec: SwarmSpec) -> int:
     """Return the upper bound on model calls of a run of ``spec``, known before the first one."""
-    written = sum(agent.auto_generate_prompt for agent in spec.agents)
-    return written + spec.max_loops * sum(agent.max_loops for agent in spec.agents)
+    return bound_of(spec).calls
 
 
 def output_tokens_at_most(spec: SwarmSpec) -> int:
     """Return the upper bound on generated tokens of a run of ``spec``."""
-    per_pass = sum(agent.max_loops * agent.max_tokens for agent in spec.agents)
-    written = sum(agent.max_tokens for agent in spec.agents if agent.auto_generate_prompt)
-    return written + spec.max_loops * per_pass
-
-
-def prompt_characters(spec: SwarmSpec) -> int:
-    """Return how many characters the agents' system messages have together: each agent gets its own copy of the rules."""
-    return sum(len(agent.system_prompt or "") + len(spec.rules or "") + len(agent.role) for agent in spec.agents)
+    return bound_of(spec).output_tokens
 
 
 def admit(spec: SwarmSpec) -> None:
     """Raise InvalidError if this engine cannot run ``spec`` exactly as it is written; the detail names the field."""
-    if spec.canonical_type not in SWARMS:
+    spec = settled(spec)
+    _admit_agents(spec)
+    _admit_fields(spec)
+    type_of(spec).check(spec)
+    bound = bound_of(spec)
+    if bound.prompt_characters > PROMPTS_MAX:
         raise InvalidError(
-            "swarm_type_unsupported", f"swarm_type: {spec.swarm_type} is not run by this version; it runs {', '.join(SWARMS)}"
+            "prompts_too_long",
+            f"rules: with all prompts they make {bound.prompt_characters} characters; at most {PROMPTS_MAX} are allowed",
         )
-    if not spec.agents:
-        raise InvalidError("no_agents", f"agents: {spec.canonical_type} needs at least one agent")
-    if spec.rearrange_flow is not None:
-        raise InvalidError("flow_without_use", f"rearrange_flow: {spec.canonical_type} has no flow; only AgentRearrange does")
+    if bound.calls > ENTRIES_MAX:
+        raise InvalidError(
+            "too_many_calls", f"max_loops: this swarm would make up to {bound.calls} calls; at most {ENTRIES_MAX} are allowed"
+        )
+
+
+def _admit_agents(spec: SwarmSpec) -> None:
+    name, count = spec.canonical_type, len(spec.agents)
+    least, most = type_of(spec).agents
+    if count < least and not count:
+        raise InvalidError("no_agents", f"agents: {name} needs at least {_agents(least)}")
+    if count < least:
+        raise InvalidError("agents_too_few", f"agents: {name} needs at least {_agents(least)}, not {count}")
+    if most is not None and count > most:
+        why = f"makes its own from lead; leave agents out, not {count}" if not most else f"has at most {_agents(most)}, not {count}"
+        raise InvalidError("agents_too_many", f"agents: {name} {why}")
+
+
+def _agents(count: int) -> str:
+    return "one agent" if count == 1 else f"{count} agents"
+
+
+def _admit_fields(spec: SwarmSpec) -> None:
+    name, kind = spec.canonical_type, type_of(spec)
+    for field in SPECIAL_FIELDS:
+        if getattr(spec, field) is not None and field not in kind.uses:
+            users = ", ".join(other for other, row in SWARMS.items() if field in row.uses)
+            raise InvalidError("field_without_use", f"{field}: {name} does not use it; it is for {users}")
+    if spec.max_loops != 1 and not kind.has_loops:
+        raise InvalidError("field_without_use", f"max_loops: {name} has no loops; leave the field out")
+    if spec.tasks is not None and kind.tasks == "refused":
+        raise InvalidError("field_without_use", f"tasks: {name} decides for one task; give task, or one spec for each")
     if spec.img is not None:
         raise InvalidError("img_unsupported", "img: this version sends no images to models; leave the field out")
     if spec.schedule is not None:
         raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
-    if prompt_characters(spec) > PROMPTS_MAX:
-        raise InvalidError(
-            "prompts_too_long",
-            f"rules: with all prompts they make {prompt_characters(spec)} characters; at most {PROMPTS_MAX} are allowed",
-        )
-    if calls_at_most(spec) > ENTRIES_MAX:
-        raise InvalidError(
-            "too_many_calls",
-            f"max_loops: this swarm would make up to {calls_at_most(spec)} calls; at most {ENTRIES_MAX} are allowed",
-        )
 
 
 def program_of(item: Item) -> Program[Ended]:
     """Return the program of ``item``, to be run by a Machine. Raises InvalidError as ``admit`` does, before anything runs."""
     admit(item.spec)
-    return _run(item)
+    return _run(item.id, settled(item.spec))
 
 
-async def _run(item: Item) -> Ended:
-    swarm = await prepare(item)
-    return await SWARMS[item.spec.canonical_type](swarm)
+async def _run(item_id: str, spec: SwarmSpec) -> Ended:
+    """Run the swarm once, or once for each task, one after the other: no run knows of another one."""
+    ends: list[Ended] = []
+    for number, one in enumerate(runs_of(spec)):
+        ends.append(await _run_once(Item(item_id, one), loops_before=number * (spec.max_loops + 1)))
+        if was_stopped(ends[-1].transcript.turns):
+            break
+    return ends[0] if spec.tasks is None or type_of(spec).tasks == "own" else _together(ends, len(spec.tasks))
+
+
+async def _run_once(item: Item, loops_before: int) -> Ended:
+    decided = await type_of(item.spec).run(await _prepared(item, loops_before))
+    if isinstance(decided, Ended):
+        return decided
+    item = Item(item.id, decided.spec)
+    end = await type_of(item.spec).run(await _prepared(item, loops_before, _ONWARD_STEP))
+    if isinstance(end, Onward):
+        raise RuntimeError(f"{item.spec.canonical_type} was chosen by a decision and may not decide again")
+    return _after(decided, end)
+
+
+async def _prepared(item: Item, loops_before: int, step: int = 0) -> Swarm:
+    kind, spec = type_of(item.spec), item.spec
+    tasks = [kind.task_of(spec, place) for place in range(len(spec.agents))]
+    return await prepare(item, speakers(spec), kind.lead_of(spec), tasks, loops_before=loops_before, step=step)
+
+
+def _after(before: Onward, end: Ended) -> Ended:
+    """Return ``end`` with what was said before it."""
+    turns = (*before.turns, *end.transcript.turns)
+    whole = replace(end, transcript=replace(end.transcript, turns=turns), notes=(*before.notes, *end.notes), ran=before.spec)
+    return at_best_partial(whole) if any(turn.text is None for turn in before.turns) else whole
+
+
+def _together(ends: Sequence[Ended], tasks: int) -> Ended:
+    """Return one end for the runs of all tasks: each turn says which task it is about."""
+    turns = tuple(turn.about(number) for number, end in enumerate(ends) for turn in end.transcript.turns)
+    last = tuple(turn.about(number) for number, end in enumerate(ends) for turn in end.transcript.last_step)
+    statuses: set[Status] = {end.status for end in ends}
+    if len(ends) < tasks or len(statuses) > 1:
+        statuses = {"partial" if any(turn.text is not None for turn in turns) else "error"}
+    return Ended(
+        Transcript((), turns, last),
+        statuses.pop(),
+        tuple(note.model_copy(update={"task": number}) for number, end in enumerate(ends) for note in end.notes),
+        completed=sum(end.status == "success" for end in ends),
+    )
 
 
 def output_of(item: Item, end: Ended, entries: Iterable[Entry]) -> Output:
     """Return the output of a run that ended with ``end`` over ``entries``."""
     spec = item.spec
+    ran = end.ran or settled(spec)
     turns = end.transcript.turns if spec.return_history else end.transcript.last_step
     entries = tuple(entries)
     return Output(
         status=end.status,
         swarm_type=spec.swarm_type or DEFAULT_SWARM_TYPE,
-        resolved_swarm_type=spec.canonical_type,
+        resolved_swarm_type=ran.canonical_type,
         output=tuple(_message(turn) for turn in turns),
         usage=usage_of(entries),
         stopped=next((entry.stop for entry in entries if entry.stop is not None), None),
+        notes=end.notes or None,
+        tasks_completed=end.completed,
+        votes=end.votes,
+        generated_spec=end.ran if end.ran is not None and end.ran.agents != spec.agents else None,
     )
 
 
@@ -107,12 +177,13 @@ def usage_of(entries: Iterable[Entry]) -> UsageSum:
 
 def _message(turn: Turn) -> OutputMessage:
     match turn.outcome:
-        case Answer(content=content):
-            return OutputMessage(role=turn.name, content=content)
+        case Answer(content=content) | Said(content=content):
+            return OutputMessage(role=turn.name, content=content, task=turn.task)
         case Failure() as failure:
-            return OutputMessage(role=turn.name, content=None, error=failure)
+            return OutputMessage(role=turn.name, content=None, error=failure, task=turn.task)
         case Stop(reason=reason):
-            return OutputMessage(role=turn.name, content=None, error=Failure(code=reason, detail=_STOPPED[reason]))
+            failure = Failure(code=reason, detail=_STOPPED[reason])
+            return OutputMessage(role=turn.name, content=None, error=failure, task=turn.task)
 
 
 _STOPPED = {

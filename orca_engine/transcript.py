@@ -9,12 +9,12 @@ but is never shown to an agent. Transcripts are immutable; parallel agents all s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from orca_protocol.journal import Stop
 from orca_protocol.model import Answer, Failure, Message
-from orca_protocol.spec import AgentSpec
+from orca_protocol.spec import AgentSpec, ChatTurn
 
 #: stands after an agent's own words where nobody else spoke: chat models answer a user turn, and many know no two
 #: assistant turns in a row
@@ -23,16 +23,33 @@ _GO_ON = Message(role="user", content=GO_ON)
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the engine read out of an answer that was a decision, or counted: text that no model wrote as it stands."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What one agent contributed at one visit."""
 
     name: str
-    outcome: Answer | Failure | Stop
+    outcome: Answer | Said | Failure | Stop
+    #: which of the spec's ``tasks`` it is about, where there are any
+    task: int | None = None
 
     @property
     def text(self) -> str | None:
         """The answer's text, or None if there is no answer."""
-        return self.outcome.content if isinstance(self.outcome, Answer) else None
+        return self.outcome.content if isinstance(self.outcome, Answer | Said) else None
+
+    def saying(self, text: str) -> Turn:
+        """Return the turn with ``text`` in place of the answer it was read out of."""
+        return replace(self, outcome=Said(text))
+
+    def about(self, task: int | None) -> Turn:
+        """Return the turn as one about ``task``."""
+        return replace(self, task=task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +63,45 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The task and the turns so far, in declared order."""
+    """What was there before, task last, and the turns so far, in declared order."""
 
-    task: Message
+    opening: tuple[Message, ...]
     turns: tuple[Turn, ...] = ()
     #: the turns of the last step: one, or all of a parallel step
     last_step: tuple[Turn, ...] = ()
     _said: tuple[_Said, ...] = ()
 
     @classmethod
-    def of(cls, task: str) -> Transcript:
+    def of(cls, opening: Iterable[ChatTurn]) -> Transcript:
         """Return the transcript before anybody spoke."""
-        return cls(Message(role="user", content=task))
+        return cls(tuple(Message(role=turn.role, content=turn.content) for turn in opening))
 
     def plus(self, step: Iterable[Turn]) -> Transcript:
         """Return the transcript with the turns of one more step."""
         turns = tuple(step)
         said = tuple(_said(turn.name, turn.text) for turn in turns if turn.text is not None)
-        return Transcript(self.task, self.turns + turns, turns, self._said + said)
+        return Transcript(self.opening, self.turns + turns, turns, self._said + said)
+
+    def ending_with(self, turns: Iterable[Turn]) -> Transcript:
+        """Return the same transcript with ``turns`` as what counts as its last step."""
+        return replace(self, last_step=tuple(turns))
 
     def seen_by(self, name: str) -> Iterator[Message]:
         """Give the answers so far as the agent ``name`` sees them."""
         return (said.to_author if said.name == name else said.to_others for said in self._said)
 
 
-def messages_for(agent_name: str, system: str | None, transcript: Transcript, own: Iterable[str] = ()) -> tuple[Message, ...]:
-    """Return the messages of one call; ``own`` are the agent's answers within the present visit."""
+def messages_for(
+    agent_name: str, system: str | None, transcript: Transcript, after: Iterable[Message] = (), own: Iterable[str] = ()
+) -> tuple[Message, ...]:
+    """Return the messages of one call.
+
+    ``after`` is for this reader alone and stands after the transcript; ``own`` are its answers within the present visit.
+    """
     messages = [Message(role="system", content=system)] if system else []
-    messages.append(transcript.task)
-    for message in chain(transcript.seen_by(agent_name), (Message(role="assistant", content=text) for text in own)):
-        if message.role == messages[-1].role == "assistant":
+    said = (Message(role="assistant", content=text) for text in own)
+    for message in chain(transcript.opening, transcript.seen_by(agent_name), after, said):
+        if messages and message.role == messages[-1].role == "assistant":
             messages.append(_GO_ON)
         messages.append(message)
     if messages[-1].role == "assistant":

@@ -11,6 +11,7 @@ from pydantic import model_serializer
 
 from orca_protocol.journal import StopReason
 from orca_protocol.model import Failure, Natural, Strict
+from orca_protocol.spec import SwarmSpec
 
 Status = Literal["success", "partial", "error"]
 
@@ -23,11 +24,30 @@ class OutputMessage(Strict):
     role: str
     content: str | None
     error: Failure | None = None
+    #: which of ``tasks`` this belongs to, from 0
+    task: Natural | None = None
 
     @model_serializer
     def _with_explicit_null(self) -> dict[str, Any]:
         shown: dict[str, Any] = {"role": self.role, "content": self.content}
-        return shown if self.error is None else {**shown, "error": self.error.document()}
+        if self.error is not None:
+            shown["error"] = self.error.document()
+        return shown if self.task is None else {**shown, "task": self.task}
+
+
+class Note(Strict):
+    """Something that a run decided and its reader should know."""
+
+    code: str
+    detail: str
+    task: Natural | None = None
+
+
+class VoteCount(Strict):
+    """How many voters gave one answer, letter for letter."""
+
+    answer: str
+    votes: Natural
 
 
 class UsageSum(Strict):
@@ -52,3 +72,10 @@ class Output(Strict):
     usage: UsageSum
     #: why the run was ended from outside, if it was
     stopped: StopReason | None = None
+    notes: tuple[Note, ...] | None = None
+    #: rows, or tasks, that were answered; where the type has such
+    tasks_completed: Natural | None = None
+    #: of the last round, the winner first
+    votes: tuple[VoteCount, ...] | None = None
+    #: the swarm that a model designed and that ran
+    generated_spec: SwarmSpec | None = None

@@ -1,13 +1,14 @@
 """SwarmSpec, AgentSpec and ScheduleSpec: the work item as users write it.
 
-Fields, defaults and spellings are those of the Swarms API of March 2025 (seed 002 §1-4). Unknown fields are refused
-with their path. A type's name is echoed as it was given; ``canonical_type`` says which one is meant.
-The digest of a spec is over the bytes received, never over a re-serialisation.
+Fields, defaults and spellings are those of the Swarms API of March 2025 (seed 002 §1-4), with what came since (``tasks``,
+``messages``) and what single types need (``lead`` and below). Unknown fields are refused with their path; a field that the
+type has no use for is refused by the engine. A type's name is echoed as it was given; ``canonical_type`` says which one is
+meant. The digest of a spec is over the bytes received, never over a re-serialisation.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -29,6 +30,14 @@ SWARM_TYPES = (
     "HierarchicalSwarm",
     "auto",
     "MajorityVoting",
+    "RoundRobin",
+    "DebateWithJudge",
+    "LLMCouncil",
+    "CouncilAsAJudge",
+    "HeavySwarm",
+    "PlannerWorkerSwarm",
+    "BatchedGridWorkflow",
+    "GraphWorkflow",
 )
 DEFAULT_SWARM_TYPE = "SequentialWorkflow"
 #: spellings that are in use beside the right one
@@ -51,6 +60,9 @@ def _none_is_empty(value: Any) -> Any:
 Text = Annotated[str, Field(max_length=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Loops = Annotated[int, Field(ge=1, le=1000)]
+Task = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+MaxTokens = Annotated[int, Field(ge=1, le=2_000_000)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 
 
 class ScheduleSpec(Strict):
@@ -69,12 +81,63 @@ class AgentSpec(Strict):
     model_name: Name
     #: one more model call writes the system prompt
     auto_generate_prompt: bool = False
-    max_tokens: Annotated[int, Field(ge=1, le=2_000_000)] = 8192
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    max_tokens: MaxTokens = 8192
+    temperature: Temperature = 0.5
     #: free text; anything but the default is told to the model
     role: Name = "worker"
     #: calls at each visit; only the last answer enters the transcript
     max_loops: Loops = 1
+
+
+class ChatTurn(Strict):
+    """Something that was said before the task."""
+
+    role: Literal["user", "assistant"]
+    content: Task
+
+
+class LeadSpec(Strict):
+    """Who decides, or has the last word: router, director, consensus, chairman, planner, selector or builder of a swarm."""
+
+    #: absent: the type's own name for it
+    agent_name: Name | None = None
+    model_name: Name
+    #: absent: the type's own
+    system_prompt: Text | None = None
+    max_tokens: MaxTokens = 8192
+    temperature: Temperature = 0.5
+
+
+class NodeSpec(Strict):
+    """A place in a graph, and the agent that stands there."""
+
+    name: Name
+    agent_name: Name
+
+
+class Condition(Strict):
+    """What the source's answer must be like: every part that is given must hold, letter for letter."""
+
+    contains: Task | None = None
+    lacks: Task | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Condition:
+        if self.contains is None and self.lacks is None:
+            raise ValueError("a condition says contains, lacks, or both")
+        return self
+
+    def holds(self, answer: str) -> bool:
+        """Whether ``answer`` is so."""
+        return (self.contains is None or self.contains in answer) and (self.lacks is None or self.lacks not in answer)
+
+
+class EdgeSpec(Strict):
+    """The target reads the source's answer, if there is one and the condition holds."""
+
+    source: Name
+    target: Name
+    condition: Condition | None = None
 
 
 class SwarmSpec(Strict):
@@ -88,13 +151,32 @@ class SwarmSpec(Strict):
     max_loops: Loops = 1
     swarm_type: Annotated[str, AfterValidator(_known_type)] | None = None
     rearrange_flow: Text | None = None
-    task: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    #: one of ``task``, ``tasks`` and ``messages`` is needed; ``messages`` may stand before a task
+    task: Task | None = None
+    #: the swarm runs once for each, or as its type says
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)] | None = None
+    #: a conversation before the task; without a task its last message is the task
+    messages: Annotated[tuple[ChatTurn, ...], Field(min_length=1, max_length=10_000)] | None = None
     img: Text | None = None
     #: false: the answer holds only the messages of the last step
     return_history: bool = True
     #: appended to every agent's system message
     rules: Text | None = None
     schedule: ScheduleSpec | None = None
+    lead: LeadSpec | None = None
+    #: MajorityVoting: a model's judgement (the default), or the count of equal answers
+    voting: Literal["consensus", "exact"] | None = None
+    #: GroupChat: everybody in listed order (the default), or who bids most
+    speaker_selection: Literal["round_robin", "bidding"] | None = None
+    #: HierarchicalSwarm: whether the director has the last word (the default)
+    synthesis: bool | None = None
+    #: the most agents or tasks that a model's plan may have; absent: 10
+    plan_max: Annotated[int, Field(ge=1, le=100)] | None = None
+    #: AutoSwarmBuilder: models that the agents may have; the first is the default; absent: the lead's
+    allowed_models: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] | None = None
+    #: GraphWorkflow: absent: one for each agent, by its name
+    nodes: Annotated[tuple[NodeSpec, ...], Field(min_length=1, max_length=10_000)] | None = None
+    edges: Annotated[tuple[EdgeSpec, ...], Field(max_length=10_000)] | None = None
 
     @model_validator(mode="after")
     def _agents_are_distinct(self) -> SwarmSpec:
@@ -103,7 +185,34 @@ class SwarmSpec(Strict):
             if agent.agent_name in names:
                 raise ValueError(f"agents[{index}].agent_name {agent.agent_name!r} is used twice; names key the transcript")
             names.add(agent.agent_name)
+        if self.lead is not None and self.lead.agent_name in names:
+            raise ValueError(f"lead.agent_name {self.lead.agent_name!r} is an agent's name already; names key the transcript")
         return self
+
+    @model_validator(mode="after")
+    def _there_is_a_task(self) -> SwarmSpec:
+        if self.task is not None and self.tasks is not None:
+            raise ValueError("task and tasks are given; one of them says what is to be done")
+        if self.messages is None:
+            if self.task is None and self.tasks is None:
+                raise ValueError("task is missing; one of task, tasks and messages is needed")
+            return self
+        if self.messages[0].role != "user":
+            raise ValueError("messages[0].role: a conversation begins with the user")
+        if self.task is None and self.tasks is None and self.messages[-1].role != "user":
+            raise ValueError(f"messages[{len(self.messages) - 1}].role: without a task the last message is the user's")
+        return self
+
+    def opening(self, task: str | None = None) -> tuple[ChatTurn, ...]:
+        """Return what stands before anybody spoke: the conversation so far, then the task (or another ``task``)."""
+        last = task or self.task
+        return (*(self.messages or ()), *(() if last is None else (ChatTurn(role="user", content=last),)))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every model that a run may ask, each once."""
+        lead = () if self.lead is None else (self.lead.model_name,)
+        return tuple(dict.fromkeys((*(agent.model_name for agent in self.agents), *lead, *(self.allowed_models or ()))))
 
     @property
     def canonical_type(self) -> str:

@@ -123,7 +123,7 @@ def _item(spec: str, amount: int, models: tuple[str, ...], checks: tuple[str, ..
     from orca_agent.models.local import LOCAL_MODELS
     from orca_protocol.spec import read_spec
 
-    names = models or tuple(dict.fromkeys(agent.model_name for agent in read_spec(spec.encode()).agents))
+    names = models or read_spec(spec.encode()).model_names
     allowed = []
     for text in names:
         name, _, digest = text.partition("=")

@@ -40,7 +40,7 @@ async def answering(spec: SwarmSpec, settings: Settings) -> Answering:
         rows = await node.registry.catalogue()
         hosted = [row.name for row in rows if row.reachable and row.provider not in ("local", "alias") and row.name != "*"]
         fallback = hosted[0] if hosted else LOCAL
-        for name in dict.fromkeys(agent.model_name for agent in spec.agents):
+        for name in spec.model_names:
             found = await _resolved(node.registry, name)
             if found is None:
                 rules[name] = fallback

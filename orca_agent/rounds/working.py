@@ -157,7 +157,7 @@ class Working:
     async def _refuse_unpayable(self, todo: Todo, lease: Lease) -> None:
         """Raise InvalidError before anything is asked for an item whose answers this node cannot give, or would not be paid for."""
         item = Item(todo.id, read_spec(todo.spec.encode(), where="the leased spec"))
-        for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
+        for name in item.spec.model_names:
             found = await self._parts.registry.resolve(name)
             if all(allowed.name != found.model for allowed in lease.models):
                 admitted = ", ".join(allowed.name for allowed in lease.models)

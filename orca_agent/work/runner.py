@@ -116,7 +116,7 @@ class Runner:
         return run, await self._journal.begin(run)
 
     async def _resolve_models(self, item: Item) -> None:
-        for name in dict.fromkeys(agent.model_name for agent in item.spec.agents):
+        for name in item.spec.model_names:
             await self._registry.resolve(name)
 
     async def _resolve_unless_stopped(self, item: Item) -> None:

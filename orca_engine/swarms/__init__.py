@@ -1,13 +1,10 @@
 """The swarm types: one file each, and the table that names them."""
 
-from collections.abc import Callable
+from orca_engine.swarm_type import SwarmType
+from orca_engine.swarms.concurrent import CONCURRENT
+from orca_engine.swarms.sequential import SEQUENTIAL
 
-from orca_engine.machine import Program
-from orca_engine.swarm import Ended, Swarm
-from orca_engine.swarms.concurrent import concurrent
-from orca_engine.swarms.sequential import sequential
-
-SWARMS: dict[str, Callable[[Swarm], Program[Ended]]] = {
-    "SequentialWorkflow": sequential,
-    "ConcurrentWorkflow": concurrent,
+SWARMS: dict[str, SwarmType] = {
+    "SequentialWorkflow": SEQUENTIAL,
+    "ConcurrentWorkflow": CONCURRENT,
 }

@@ -8,17 +8,18 @@ Calls: max_loops x the sum of the agents' own loops; all agents of a round in fl
 
 from __future__ import annotations
 
-from orca_engine.machine import all_of
 from orca_engine.swarm import Ended, Swarm, ended, is_over
+from orca_engine.swarm_type import SwarmType, every_agent, in_every_loop
 
 
 async def concurrent(swarm: Swarm) -> Ended:
     """Run the swarm in rounds."""
     transcript = swarm.opening()
     for loop in swarm.loops:
-        before = transcript
-        turns = await all_of(swarm.visit(agent, before, loop=loop, step=0, place=place) for place, agent in enumerate(swarm.agents))
-        transcript = transcript.plus(turns)
+        transcript = transcript.plus(await swarm.panel(swarm.agents, transcript, loop=loop, step=0))
         if is_over(transcript):
             break
     return ended(transcript)
+
+
+CONCURRENT = SwarmType(run=concurrent, visits=every_agent(in_every_loop))

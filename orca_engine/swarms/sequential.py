@@ -7,8 +7,8 @@ Calls: max_loops x the sum of the agents' own loops, one after the other.
 
 from __future__ import annotations
 
-from orca_engine.swarm import Ended, Swarm, ended
-from orca_protocol.model import Failure
+from orca_engine.swarm import Ended, Swarm, broken, ended, is_over
+from orca_engine.swarm_type import SwarmType, every_agent, in_every_loop
 
 
 async def sequential(swarm: Swarm) -> Ended:
@@ -16,10 +16,10 @@ async def sequential(swarm: Swarm) -> Ended:
     transcript = swarm.opening()
     for loop in swarm.loops:
         for step, agent in enumerate(swarm.agents):
-            turn = await swarm.visit(agent, transcript, loop=loop, step=step)
-            transcript = transcript.plus([turn])
-            if isinstance(turn.outcome, Failure):
-                return Ended(transcript, "error")
-            if turn.text is None:
-                return ended(transcript)
+            transcript = transcript.plus([await swarm.visit(agent, transcript, loop=loop, step=step)])
+            if is_over(transcript):
+                return broken(transcript)
     return ended(transcript)
+
+
+SEQUENTIAL = SwarmType(run=sequential, visits=every_agent(in_every_loop))

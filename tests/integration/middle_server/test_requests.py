@@ -191,7 +191,7 @@ async def test_people_list_what_they_posted_page_by_page(middle: Room) -> None:
         ({"spec": '{"task":"t","task":"u","agents":[]}'}, (400, "json_duplicate_key")),
         (
             {"spec": {"task": "t", "agents": [{"agent_name": "A", "model_name": "m"}], "swarm_type": "GroupChat"}},
-            (400, "swarm_type_unsupported"),
+            (400, "agents_too_few"),
         ),
         ({"surprise": 1}, (400, "schema")),
     ],

@@ -13,6 +13,7 @@ from audit.case import Case
 from audit.checks import CHECKS
 from audit.finding import Finding
 from audit.source import PackageLimits, from_blocks, from_car, from_folder
+from orca_engine import REVISION
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.journal import Path as RunPath
 from orca_protocol.journal import Stop, entry_for
@@ -159,7 +160,7 @@ def test_an_unknown_signer_is_not_measured_and_ones_own_key_is_known() -> None:
 
 
 def test_another_engine_revision_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audit.checks.replay.REVISION", 2)
+    monkeypatch.setattr("audit.checks.replay.REVISION", REVISION + 1)
     assert verdicts(HONEST)["replay"] == ("not_measured", "engine_revision")
 
 

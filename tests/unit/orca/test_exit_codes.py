@@ -179,10 +179,10 @@ MALFORMED: dict[str, tuple[Any, str, str]] = {
     "no loops": ({**agent(), "max_loops": 0}, "schema", "max_loops"),
     "a name twice": ({"task": "T", "agents": [AGENT, AGENT]}, "schema", "agents[1].agent_name"),
     "an unknown type": ({**agent(), "swarm_type": "Swarm"}, "schema", "swarm_type"),
-    "a type of later": ({**agent(), "swarm_type": "GroupChat"}, "swarm_type_unsupported", "swarm_type"),
+    "too few agents": ({**agent(), "swarm_type": "GroupChat"}, "agents_too_few", "agents"),
     "no agents": ({"task": "T", "agents": []}, "no_agents", "agents"),
     "an image": ({**agent(), "img": "x"}, "img_unsupported", "img"),
-    "a flow": ({**agent(), "rearrange_flow": "A"}, "flow_without_use", "rearrange_flow"),
+    "a flow": ({**agent(), "rearrange_flow": "A"}, "field_without_use", "rearrange_flow"),
     "a schedule": (
         {**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}},
         "schedule_unsupported",

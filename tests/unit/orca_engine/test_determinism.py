@@ -12,20 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orca_engine.machine import Call
+from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
 from orca_engine.swarms import SWARMS
 from orca_protocol.documents import write
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Path, journal_digest, read_journal
 from orca_protocol.model import Failure
-from tests.unit.orca_engine.worlds import World, agent, item_of, journal, out, run
+from tests.unit.orca_engine.worlds import World, agent, deciding, item_of, journal, out, run, spec_of
 
-NAMES = st.sampled_from(["A", "B -> C", "naïve, agent", "日本", "D"])
+NAMES = st.sampled_from(["A", "B -> C", "naïve, agent", "日本", '"D', "Router", "{E}"])
+OPTIONS: dict[str, dict[str, list[Any]]] = {
+    "GroupChat": {"speaker_selection": [None, "bidding"]},
+    "MajorityVoting": {"voting": [None, "exact"]},
+    "HierarchicalSwarm": {"synthesis": [None, False]},
+    "PlannerWorkerSwarm": {"plan_max": [None, 2]},
+    "auto": {"lead": [None, {"model_name": "m"}]},
+}
 
 
 @st.composite
 def swarms(draw: st.DrawFn) -> dict[str, Any]:
-    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    kind = draw(st.sampled_from(sorted(SWARMS)))
+    least, most = SWARMS[kind].agents
+    names = draw(st.lists(NAMES, min_size=max(1, least), max_size=4 if most is None else max(1, most), unique=True))
     agents = [
         agent(
             name,
@@ -35,60 +45,79 @@ def swarms(draw: st.DrawFn) -> dict[str, Any]:
         )
         for name in names
     ]
-    return {
-        "agents": agents,
-        "max_loops": draw(st.integers(1, 3)),
-        "swarm_type": draw(st.sampled_from(sorted(SWARMS))),
-        "return_history": draw(st.booleans()),
-        "rules": draw(st.sampled_from([None, "Be brief."])),
-    }
+    options = {field: draw(st.sampled_from(values)) for field, values in OPTIONS.get(kind, {}).items()}
+    if len(agents) == 1 and kind == "auto":
+        options = {}
+    fields = spec_of(
+        kind,
+        agents,
+        max_loops=draw(st.integers(1, 3)),
+        return_history=draw(st.booleans()),
+        rules=draw(st.sampled_from([None, "Be brief."])),
+        **options,
+    )
+    if SWARMS[kind].tasks == "runs" and draw(st.integers(0, 3)) == 0:
+        fields |= {"task": None, "tasks": ["T1", "T2"]}
+    return fields
 
 
 @st.composite
-def failures(draw: st.DrawFn) -> Any:
-    """Which calls fail is a function of the path, as it must be for two executions to see the same answers."""
+def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
+    """A spec, and its answers: which calls fail or say nonsense is a function of the path, so that two executions see the same."""
+    spec = draw(swarms())
     seed = draw(st.integers(0, 2**16))
     share = draw(st.sampled_from([0, 0, 1, 3]))
+    good = deciding(item_of(**spec))
 
     def answer(call: Call) -> Any:
-        broken = hash((seed, *call.path)) % 10 < share
-        return Failure(code="scripted", detail=f"no answer at {call.path}") if broken else out(call)
+        luck = hash((seed, *call.path)) % 10
+        if luck < share:
+            return Failure(code="scripted", detail=f"no answer at {call.path}")
+        return out(call) if luck < 2 * share else good(call)
 
-    return answer
+    return spec, answer
 
 
-@settings(max_examples=150, deadline=None)
-@given(swarms(), failures(), st.randoms(use_true_random=False))
-def test_completion_order_changes_neither_journal_nor_output(spec: dict[str, Any], answer: Any, random: Any) -> None:
+@settings(max_examples=300, deadline=None)
+@given(worlds(), st.randoms(use_true_random=False))
+def test_completion_order_changes_neither_journal_nor_output(world: tuple[dict[str, Any], Any], random: Any) -> None:
+    spec, answer = world
     item = item_of(**spec)
     first, output = run(item, answer=answer)
     shuffled, again = run(item, answer=answer, order=lambda calls: random.randrange(len(calls)))
     assert journal_digest(first) == journal_digest(shuffled)
     assert journal(first) == journal(shuffled)
     assert write(output) == write(again)
-
-
-@settings(max_examples=100, deadline=None)
-@given(swarms(), failures(), st.randoms(use_true_random=False))
-def test_a_run_cut_at_any_entry_resumes_to_the_same_journal_and_asks_nothing_twice(
-    spec: dict[str, Any], answer: Any, random: Any
-) -> None:
-    item = item_of(**spec)
-    entries, output = run(item, answer=answer, order=lambda calls: random.randrange(len(calls)))
-    for cut in range(len(entries) + 1):
-        known = {Path(*entry.path): entry for entry in entries[:cut]}
-        world = World(item, answer=answer, known=known, order=lambda calls: random.randrange(len(calls)))
-        resumed, again = world.run()
-        assert journal_digest(resumed) == journal_digest(entries)
-        assert write(again) == write(output)
-        assert len(world.asked) == len(entries) - cut
+    assert len(first) <= calls_at_most(item.spec)
+    assert sum(entry.request.max_tokens for entry in first) <= output_tokens_at_most(item.spec)
+    if output.status == "success":
+        assert output.output
+        assert all(message.content is not None for message in output.output)
 
 
 @settings(max_examples=150, deadline=None)
-@given(swarms(), failures(), st.randoms(use_true_random=False), st.integers(0, 20))
-def test_a_stopped_run_replays_to_its_own_output_whatever_was_open(
-    spec: dict[str, Any], answer: Any, random: Any, after: int
+@given(worlds(), st.randoms(use_true_random=False))
+def test_a_run_cut_at_any_entry_resumes_to_the_same_journal_and_asks_nothing_twice(
+    world: tuple[dict[str, Any], Any], random: Any
 ) -> None:
+    spec, answer = world
+    item = item_of(**spec)
+    entries, output = run(item, answer=answer, order=lambda calls: random.randrange(len(calls)))
+    for cut in {0, len(entries), *(random.randrange(len(entries) + 1) for _ in range(4))}:
+        known = {Path(*entry.path): entry for entry in entries[:cut]}
+        resuming = World(item, answer=answer, known=known, order=lambda calls: random.randrange(len(calls)))
+        resumed, again = resuming.run()
+        assert journal_digest(resumed) == journal_digest(entries)
+        assert write(again) == write(output)
+        assert len(resuming.asked) == len(entries) - cut
+
+
+@settings(max_examples=250, deadline=None)
+@given(worlds(), st.randoms(use_true_random=False), st.integers(0, 20))
+def test_a_stopped_run_replays_to_its_own_output_whatever_was_open(
+    world: tuple[dict[str, Any], Any], random: Any, after: int
+) -> None:
+    spec, answer = world
     item = item_of(**spec)
     entries, output = run(item, answer=answer, order=lambda calls: random.randrange(len(calls)), stop_after=after)
     assert write(replay(item, read_journal(journal(entries)))) == write(output)
@@ -97,11 +126,12 @@ def test_a_stopped_run_replays_to_its_own_output_whatever_was_open(
         assert output.status != "success"
 
 
-@settings(max_examples=100, deadline=None)
-@given(swarms(), failures(), st.data())
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.data())
 def test_replay_refuses_a_journal_with_a_dropped_reordered_or_duplicated_entry(
-    spec: dict[str, Any], answer: Any, data: st.DataObject
+    world: tuple[dict[str, Any], Any], data: st.DataObject
 ) -> None:
+    spec, answer = world
     item = item_of(**spec)
     entries, output = run(item, answer=answer)
     entries = list(read_journal(journal(entries)))

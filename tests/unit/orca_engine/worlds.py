@@ -11,6 +11,7 @@ from orca_engine.item import Item
 from orca_engine.machine import Call, Machine
 from orca_engine.program import output_of, program_of
 from orca_engine.swarm import Ended
+from orca_engine.swarms import SWARMS
 from orca_protocol.canonical import digest_of
 from orca_protocol.journal import Entry, Outcome, Path, Stop, entry_for, journal_bytes
 from orca_protocol.model import Answer, Failure, ModelIdentity, Usage
@@ -25,6 +26,11 @@ def item_of(**fields: Any) -> Item:
     return Item.local(json.dumps({"task": "TASK", **fields}).encode())
 
 
+def prompt(call: Call) -> str:
+    """Everything that the model reads."""
+    return "\n".join(message.content for message in call.request.messages)
+
+
 def out(call: Call) -> Outcome:
     """The answer that a world without trouble gives: it names the agent and the path."""
     return Answer(
@@ -33,6 +39,72 @@ def out(call: Call) -> Outcome:
         model=ModelIdentity(provider="scripted", model=call.request.model),
         usage=Usage(input_tokens=len(call.request.messages), output_tokens=3),
     )
+
+
+def saying(call: Call, text: str) -> Outcome:
+    """The answer with other words."""
+    answer = out(call)
+    assert isinstance(answer, Answer)
+    return answer.model_copy(update={"content": text})
+
+
+def asks(call: Call, marker: str) -> bool:
+    """Whether the call is a question of that kind."""
+    return any(message.role == "user" and marker in message.content for message in call.request.messages)
+
+
+LEAD = {"model_name": "lead-model", "max_tokens": 77, "temperature": 0}
+TEAM = {
+    "swarm_type": "SequentialWorkflow",
+    "agents": [{"agent_name": "X", "system_prompt": "You are X."}, {"agent_name": "Y", "system_prompt": "You are Y."}],
+}
+
+
+def deciding(item: Item) -> Callable[[Call], Outcome]:
+    """A world in which whoever is asked for a decision makes a good one that uses every agent."""
+    names = [each.agent_name for each in item.spec.agents]
+    orders = [{"agent_name": name, "task": f"order for {name}"} for name in names]
+    decisions: dict[str, Any] = {
+        '"handoffs"': {"handoffs": orders},
+        '"orders"': {"plan": "the plan", "orders": orders},
+        '"score"': {"score": 0.9, "message": "a message"},
+        "the name of the way": {"swarm_type": "MajorityVoting"},
+        "Design a team": TEAM,
+        '"verification"': {name: f"question of {name}" for name in ("research", "analysis", "alternatives", "verification")},
+        '{"tasks"': {"tasks": ["first task", "second task"]},
+        '"done"': {"done": False, "text": "not yet"},
+    }
+
+    def answer(call: Call) -> Outcome:
+        for marker, decision in decisions.items():
+            if asks(call, marker):
+                return saying(call, json.dumps(decision, ensure_ascii=False))
+        return out(call)
+
+    return answer
+
+
+def spec_of(name: str, agents: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    """What a spec of the type needs beside the agents, or instead of them; at most what the type allows."""
+    names = [json.dumps(each["agent_name"]) for each in agents]
+    first = agents[0]["agent_name"]
+    by_type: dict[str, dict[str, Any]] = {
+        "AgentRearrange": {"rearrange_flow": f"{names[0]} -> {', '.join(names)} -> {names[-1]}"},
+        "CouncilAsAJudge": {"agents": [], "lead": LEAD},
+        "HeavySwarm": {"agents": [], "lead": LEAD},
+        "AutoSwarmBuilder": {"agents": [], "lead": LEAD},
+        "BatchedGridWorkflow": {"task": None, "tasks": ["T1", "T2"]},
+        "GraphWorkflow": {
+            "edges": [
+                {"source": first, "target": each["agent_name"], "condition": {"lacks": "x" * (1 + number % 2)}}
+                for number, each in enumerate(agents[1:])
+            ]
+        },
+    }
+    needs = by_type.get(name, {})
+    kind = SWARMS[name]
+    loops = {} if kind.has_loops else {"max_loops": 1}
+    return {"agents": agents[: kind.agents[1]], "swarm_type": name, **fields, **needs, **loops}
 
 
 def failing(*names: str) -> Callable[[Call], Outcome]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca_protocol.errors import InvalidError, OrcaError
-from orca_protocol.spec import SWARM_TYPES, SwarmSpec, read_spec
+from orca_protocol.spec import SWARM_TYPES, Condition, SwarmSpec, read_spec
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "market-analysis.json"
 AGENT = {"agent_name": "A", "model_name": "m"}
@@ -48,7 +48,7 @@ def test_schedule_defaults_to_utc() -> None:
 
 
 @pytest.mark.parametrize("name", SWARM_TYPES)
-def test_every_seed_type_is_known(name: str) -> None:
+def test_every_type_is_known(name: str) -> None:
     assert read(swarm_type=name).canonical_type == name
 
 
@@ -88,6 +88,27 @@ def test_both_spellings_are_accepted_and_the_given_one_is_kept(given_name: str, 
         ({"agents": [{**AGENT, "agent_name": ""}]}, "agents[0].agent_name"),
         ({"agents": [AGENT, AGENT]}, "agents[1].agent_name"),
         ({"agents": "A"}, "agents"),
+        ({"tasks": ["T"]}, "task and tasks"),
+        ({"task": None, "tasks": []}, "tasks"),
+        ({"task": None, "tasks": [""]}, "tasks[0]"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
+        ({"task": None, "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}, "messages[1].role"),
+        ({"lead": {"agent_name": "L"}}, "lead.model_name"),
+        ({"lead": {"agent_name": "A", "model_name": "m"}}, "lead.agent_name"),
+        ({"lead": {"model_name": "m", "max_loops": 2}}, "lead.max_loops"),
+        ({"voting": "loud"}, "voting"),
+        ({"speaker_selection": "random"}, "speaker_selection"),
+        ({"synthesis": "no"}, "synthesis"),
+        ({"plan_max": 0}, "plan_max"),
+        ({"plan_max": 101}, "plan_max"),
+        ({"allowed_models": []}, "allowed_models"),
+        ({"nodes": [{"name": "n"}]}, "nodes[0].agent_name"),
+        ({"edges": [{"source": "A"}]}, "edges[0].target"),
+        ({"edges": [{"source": "A", "target": "B", "condition": {}}]}, "edges[0].condition"),
+        ({"edges": [{"source": "A", "target": "B", "condition": {"matches": ".*"}}]}, "edges[0].condition.matches"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_path(fields: dict[str, Any], where: str) -> None:
@@ -101,6 +122,27 @@ def test_an_unknown_type_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InvalidError) as caught:
         read(swarm_type="Nonsense")
     assert all(name in caught.value.detail for name in SWARM_TYPES)
+
+
+def test_one_of_task_tasks_and_messages_is_needed_and_the_error_says_so() -> None:
+    with pytest.raises(InvalidError, match="one of task, tasks and messages is needed"):
+        read(task=None)
+    assert read(task=None, tasks=["T"]).tasks == ("T",)
+    assert [turn.content for turn in read(messages=[{"role": "user", "content": "M"}]).opening()] == ["M", "T"]
+    assert [turn.content for turn in read(task=None, messages=[{"role": "user", "content": "M"}]).opening()] == ["M"]
+    assert [turn.content for turn in read().opening("another")] == ["another"]
+
+
+def test_conditions_hold_letter_for_letter() -> None:
+    condition = Condition(contains="yes", lacks="no")
+    assert condition.holds("yes!")
+    assert not condition.holds("Yes!")
+    assert not condition.holds("yes and no")
+
+
+def test_the_models_of_a_spec_are_those_of_agents_lead_and_builder_each_once() -> None:
+    spec = read(agents=[AGENT, {**AGENT, "agent_name": "B"}], lead={"model_name": "l"}, allowed_models=["m", "x"])
+    assert spec.model_names == ("m", "l", "x")
 
 
 def test_null_agents_are_no_agents() -> None:

@@ -47,7 +47,7 @@ async def test_a_model_that_is_not_there_is_the_callers_to_correct(agent: Servic
 @pytest.mark.parametrize(
     ("changed", "wanted", "named"),
     [
-        ({"swarm_type": "GroupChat"}, "swarm_type_unsupported", "swarm_type"),
+        ({"swarm_type": "GroupChat"}, "agents_too_few", "agents"),
         ({"colour": "red"}, "schema", "colour"),
         ({"img": "x"}, "img_unsupported", "img"),
     ],

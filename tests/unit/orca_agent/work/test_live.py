@@ -21,7 +21,7 @@ from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path, journal_digest
 from orca_protocol.model import Attempt, Failure
 from orca_protocol.output import Output
-from tests.unit.orca_engine.test_determinism import failures, swarms
+from tests.unit.orca_engine.test_determinism import worlds
 from tests.unit.orca_engine.worlds import agent, item_of, out
 
 
@@ -70,8 +70,9 @@ async def drive(item: Item, world: Shuffled, known: Sequence[Entry] = ()) -> tup
 
 
 @settings(max_examples=60, deadline=None)
-@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 2**32))
-def test_latency_changes_neither_journal_digest_nor_output(spec: dict[str, Any], answer: Any, seed: int, other: int) -> None:
+@given(worlds(), st.integers(0, 2**32), st.integers(0, 2**32))
+def test_latency_changes_neither_journal_digest_nor_output(drawn: tuple[dict[str, Any], Any], seed: int, other: int) -> None:
+    spec, answer = drawn
     item = item_of(**spec)
     entries, output = asyncio.run(drive(item, Shuffled(answer, seed)))
     again, same = asyncio.run(drive(item, Shuffled(answer, other)))
@@ -80,8 +81,9 @@ def test_latency_changes_neither_journal_digest_nor_output(spec: dict[str, Any],
 
 
 @settings(max_examples=80, deadline=None)
-@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 12))
-def test_a_stop_at_any_moment_leaves_a_journal_that_replays(spec: dict[str, Any], answer: Any, seed: int, when: int) -> None:
+@given(worlds(), st.integers(0, 2**32), st.integers(0, 12))
+def test_a_stop_at_any_moment_leaves_a_journal_that_replays(drawn: tuple[dict[str, Any], Any], seed: int, when: int) -> None:
+    spec, answer = drawn
     item = item_of(**spec)
 
     async def run() -> tuple[tuple[Entry, ...], Output, Shuffled]:
@@ -100,13 +102,15 @@ def test_a_stop_at_any_moment_leaves_a_journal_that_replays(spec: dict[str, Any]
     assert len(world.asked) == len(set(world.asked))
     if any(entry.kind == "stop" for entry in entries):
         assert output.stopped == "deadline"
+        assert output.status != "success"
 
 
 @settings(max_examples=60, deadline=None)
-@given(swarms(), failures(), st.integers(0, 2**32), st.integers(0, 12))
+@given(worlds(), st.integers(0, 2**32), st.integers(0, 12))
 def test_a_run_killed_after_any_record_resumes_without_asking_what_is_journaled(
-    spec: dict[str, Any], answer: Any, seed: int, when: int
+    drawn: tuple[dict[str, Any], Any], seed: int, when: int
 ) -> None:
+    spec, answer = drawn
     item = item_of(**spec)
     whole, output = asyncio.run(drive(item, Shuffled(answer, seed)))
 

@@ -1,4 +1,4 @@
-"""What every swarm type keeps to, over the table; and the pinned journal digest that a change of the engine would change."""
+"""What every swarm type keeps to, over the table; and the pinned journal digests that a change of the engine would change."""
 
 from __future__ import annotations
 
@@ -7,16 +7,93 @@ from typing import Any
 import pytest
 
 from orca_engine import REVISION
-from orca_engine.program import calls_at_most
+from orca_engine.machine import Call
+from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
 from orca_engine.swarms import SWARMS
 from orca_protocol.journal import journal_digest
-from tests.unit.orca_engine.worlds import World, agent, failing, item_of, run
+from orca_protocol.model import Answer, Failure
+from tests.unit.orca_engine.worlds import World, agent, deciding, item_of, prompt, run, saying, spec_of
 
-#: (engine revision, digest of the run below). A new digest needs a new revision: peers replay what they ship.
-PINNED = {
-    "SequentialWorkflow": (1, "8592f2747f299c4b779af232d1cbb0255cd56aae623d9ce4e01758ee31a8dd3f"),
-    "ConcurrentWorkflow": (1, "95775fafbe791e9ef0f335dda956b2f364d6764c67ed0983ba93f92001446eec"),
+#: digests of the two runs below, under one engine revision. A new digest needs a new revision: peers replay what they ship.
+PINNED_REVISION = 2
+PINNED: dict[str, tuple[str, str]] = {
+    "SequentialWorkflow": (
+        "8311036ca90d691f8c8b57677c76c617262f6970fa016c2b32b80e3425dd8559",
+        "8311036ca90d691f8c8b57677c76c617262f6970fa016c2b32b80e3425dd8559",
+    ),
+    "ConcurrentWorkflow": (
+        "135acda43f454fe905a70fb6a8dea1c618520d2762aef4db415ab8844278288c",
+        "135acda43f454fe905a70fb6a8dea1c618520d2762aef4db415ab8844278288c",
+    ),
+    "AgentRearrange": (
+        "f838d9f2ce5e3cb34a1ffc5457cb6e9ddc2d9a85e2ed707bc86c0d578fd34341",
+        "f838d9f2ce5e3cb34a1ffc5457cb6e9ddc2d9a85e2ed707bc86c0d578fd34341",
+    ),
+    "MixtureOfAgents": (
+        "bd7aacf76864f1de9c5369256fc7b89b91de2a6439f4ff26135888a50b28b18d",
+        "bd7aacf76864f1de9c5369256fc7b89b91de2a6439f4ff26135888a50b28b18d",
+    ),
+    "MajorityVoting": (
+        "08dec3cd44129594a638308d4fad49b4716a8aba670d1d785993d4b002bac218",
+        "08dec3cd44129594a638308d4fad49b4716a8aba670d1d785993d4b002bac218",
+    ),
+    "GroupChat": (
+        "cb0fd02beecdc47e8718bec4e5085c483944ea8b89239bca0029b828cd427bef",
+        "cb0fd02beecdc47e8718bec4e5085c483944ea8b89239bca0029b828cd427bef",
+    ),
+    "MultiAgentRouter": (
+        "05bb9e1fd3ec7fc49d4a4cae927c132bf2c0f14e819098a41e0356758477b494",
+        "e6327f80b21fbde6960aae87fc5066f5ef5870ee82aafea793997bb313c70075",
+    ),
+    "HierarchicalSwarm": (
+        "57dcde11bcd1196fb47dcc96e02d189980261617b23972e7754687c13b70b2b8",
+        "d8aaad8563d057039f49262101093b1290cd8ad89c3709cfe72f13242463c88c",
+    ),
+    "SpreadSheetSwarm": (
+        "5cbda4ef6d3347c487a184db60e57eb473f95aa4c711c4e6c5b1651280b0770c",
+        "5cbda4ef6d3347c487a184db60e57eb473f95aa4c711c4e6c5b1651280b0770c",
+    ),
+    "AutoSwarmBuilder": (
+        "d0b2183ac2c95c60c10a732cb6b029a3e9ff44289730a54bef404e048510a2f8",
+        "c3af33605936088a7f0aaff3ea01e00923439e60a7e2432f9549f7418a5a3e65",
+    ),
+    "auto": (
+        "ef4309e6a832bd9a11c404968f177c63903905efc91e7c956c4695d4f9e6dfef",
+        "e62ab98f634390d01f461c27d62364763ea9bbcaf95ecc3b8032f9e60caed15b",
+    ),
+    "RoundRobin": (
+        "9df7e386af4d51cb286aefef3bceba042ddeb4938e2b401e7ecf853f49ff811a",
+        "9df7e386af4d51cb286aefef3bceba042ddeb4938e2b401e7ecf853f49ff811a",
+    ),
+    "DebateWithJudge": (
+        "721a68e72c2e8d584e805da62db1f10c205d13fba58427e38c41ed3df55b4fbf",
+        "721a68e72c2e8d584e805da62db1f10c205d13fba58427e38c41ed3df55b4fbf",
+    ),
+    "LLMCouncil": (
+        "de1c523c0e76e0f42d9d74208b3b58b412673c884e662e96c00bd24203251afc",
+        "de1c523c0e76e0f42d9d74208b3b58b412673c884e662e96c00bd24203251afc",
+    ),
+    "CouncilAsAJudge": (
+        "6bb804000e0a31dbc3d100ce3047b84a391328279d7f06a2de1b09dcc18c8894",
+        "6bb804000e0a31dbc3d100ce3047b84a391328279d7f06a2de1b09dcc18c8894",
+    ),
+    "HeavySwarm": (
+        "d4fa35a6bb2ba05e7b78e374b537f5506cc7be210b1c6343ee478b7d3894473d",
+        "4e6bed05b85eedb20001291e45171332964eb162fb81249a36b0fb404d783211",
+    ),
+    "PlannerWorkerSwarm": (
+        "506d0b670e53d12b013ac00d3419326064578b3c5c62979ccc55f60241880df0",
+        "f2c44ea8dda612dfdbd045159422302bf6ab9d47a4b3b43fa32a8f2b401baad5",
+    ),
+    "BatchedGridWorkflow": (
+        "08a0aa76ef55e10af2144375b4264c07118c5182592aaac50d663abcaf9ce356",
+        "08a0aa76ef55e10af2144375b4264c07118c5182592aaac50d663abcaf9ce356",
+    ),
+    "GraphWorkflow": (
+        "8e88dd3c8f2525e0bc26aab5ed60a2518ed2b9a04fca4d45ca9c625112cb0c12",
+        "8e88dd3c8f2525e0bc26aab5ed60a2518ed2b9a04fca4d45ca9c625112cb0c12",
+    ),
 }
 
 AGENTS = [
@@ -24,57 +101,133 @@ AGENTS = [
     agent("B -> C, 日本", auto_generate_prompt=True, description="does B", max_tokens=17),
     agent("Ω", system_prompt=None),
 ]
+#: an agent of each type that may fail without taking the decision with it
+VICTIMS = {"CouncilAsAJudge": "Accuracy Judge", "HeavySwarm": "Research", "AutoSwarmBuilder": "X"}
+
+every_type = pytest.mark.parametrize("name", SWARMS)
 
 
 def item(name: str, **fields: Any) -> Any:
-    return item_of(**{"agents": AGENTS, "max_loops": 2, "swarm_type": name, "rules": "Be brief.", **fields})
+    return item_of(**spec_of(name, AGENTS, **{"max_loops": 2, "rules": "Be brief.", **fields}))
 
 
-@pytest.mark.parametrize("name", SWARMS)
+def world_of(name: str, **fields: Any) -> World:
+    one = item(name, **fields)
+    return World(one, answer=deciding(one))
+
+
+def wrong_decisions(one: Any) -> Any:
+    """Every decision has something unknown in it, so that what is asked next quotes it."""
+    good = deciding(one)
+
+    def answer(call: Call) -> Any:
+        said = good(call)
+        if not isinstance(said, Answer) or not said.content.startswith("{"):
+            return said
+        return saying(call, said.content.replace("{", '{"é\\u2028": 1, ', 1))
+
+    return answer
+
+
+@every_type
 def test_the_engine_asks_and_says_what_its_revision_always_did(name: str) -> None:
-    entries, _ = run(item(name))
-    assert PINNED[name] == (REVISION, journal_digest(entries))
+    decided, _ = world_of(name).run()
+    repaired, _ = run(item(name), answer=wrong_decisions(item(name)))
+    assert (REVISION, *PINNED.get(name, ())) == (PINNED_REVISION, journal_digest(decided), journal_digest(repaired))
 
 
-@pytest.mark.parametrize("name", SWARMS)
-def test_a_run_never_makes_more_calls_than_was_announced(name: str) -> None:
-    world = World(item(name))
-    world.run()
-    assert 0 < len(world.asked) <= calls_at_most(world.item.spec)
+@every_type
+def test_a_run_never_uses_more_than_was_announced(name: str) -> None:
+    for answer in (deciding(item(name)), wrong_decisions(item(name))):
+        world = World(item(name), answer=answer)
+        world.run()
+        assert 0 < len(world.asked) <= calls_at_most(world.item.spec)
+        assert sum(call.request.max_tokens for call in world.asked) <= output_tokens_at_most(world.item.spec)
 
 
-@pytest.mark.parametrize("name", SWARMS)
+@every_type
+def test_a_run_in_which_everybody_answers_is_a_success(name: str) -> None:
+    _, output = world_of(name).run()
+    assert output.status == ("partial" if name == "PlannerWorkerSwarm" else "success")  # its goal is never met here
+    assert output.output
+    assert all(message.content is not None for message in output.output)
+
+
+@every_type
 def test_a_failed_agent_is_an_error_in_the_output_and_never_text_for_others(name: str) -> None:
-    world = World(item(name), answer=failing("A"))
+    world = world_of(name)
+    good, victim = world.answer, VICTIMS.get(name, "A")
+    world.answer = lambda call: Failure(code="scripted", detail=f"{victim} fails") if call.name == victim else good(call)
     entries, output = world.run()
     assert output.status in {"partial", "error"}
-    failed = [message for message in output.output if message.role == "A"]
+    failed = [message for message in output.output if message.role == victim]
     assert failed
     assert all(message.content is None and message.error is not None for message in failed)
-    assert not any("A fails" in message.content for call in world.asked for message in call.request.messages)
+    assert not any(f"{victim} fails" in prompt(call) for call in world.asked)
     assert replay(world.item, sorted(entries, key=lambda entry: entry.path)) == output
 
 
-@pytest.mark.parametrize("name", SWARMS)
+@every_type
+def test_when_nobody_answers_the_run_is_an_error_with_the_reason(name: str) -> None:
+    _, output = run(item(name), answer=lambda call: Failure(code="scripted", detail="no"))
+    assert output.status == "error"
+    assert output.output
+    assert all(message.error is not None and message.error.code == "scripted" for message in output.output)
+
+
+@every_type
 def test_two_runs_of_one_item_share_nothing(name: str) -> None:
-    assert run(item(name)) == run(item(name))
+    assert world_of(name).run() == world_of(name).run()
 
 
-@pytest.mark.parametrize("name", SWARMS)
+@every_type
+def test_rules_reach_the_system_message_of_whoever_works_or_decides(name: str) -> None:
+    world = world_of(name)
+    world.run()
+    systems = {call.name: call.request.messages[0].content for call in world.asked if call.path.loop or call.path.step != 0}
+    assert systems
+    assert all(system.endswith("Be brief.") for system in systems.values())
+
+
+@every_type
+def test_without_history_only_the_last_step_is_returned(name: str) -> None:
+    _, whole = world_of(name).run()
+    _, last = world_of(name, return_history=False).run()
+    assert 0 < len(last.output) <= len(whole.output)
+    said = {(message.role, message.task) for message in whole.output}
+    assert all((message.role, message.task) in said for message in last.output)
+    assert last.output[-1].role == whole.output[-1].role
+
+
+@every_type
+def test_messages_stand_before_the_task(name: str) -> None:
+    before = [{"role": "user", "content": "BEFORE"}, {"role": "assistant", "content": "SAID"}]
+    world = world_of(name, messages=before)
+    world.run()
+    for call in world.asked:
+        texts = [message.content for message in call.request.messages]
+        if call.path.loop == 0 and "BEFORE" not in texts:
+            continue  # a prompt is written for the task, not for the conversation
+        at = texts.index("BEFORE")
+        assert texts[at + 1] == "SAID"
+        assert call.request.messages[at + 2].role == "user"
+
+
+@every_type
 def test_usage_is_the_sum_of_what_the_providers_reported(name: str) -> None:
-    entries, output = run(item(name))
+    entries, output = world_of(name).run()
     answers = [entry.answer for entry in entries if entry.answer is not None and entry.answer.usage is not None]
     assert output.usage.calls == len(entries)
     assert output.usage.output_tokens == 3 * len(answers)
     assert output.usage.input_tokens == sum(answer.usage.input_tokens for answer in answers if answer.usage is not None)
 
 
-@pytest.mark.parametrize("name", SWARMS)
+@every_type
 def test_every_call_has_its_own_seed_and_it_follows_from_item_and_path(name: str) -> None:
-    world = World(item(name))
+    world = world_of(name)
     world.run()
     assert [call.request.seed for call in world.asked] == [world.item.seed(call.path) for call in world.asked]
     assert len({call.request.seed for call in world.asked}) == len(world.asked)
-    other = World(item(name, task="another task"))
+    other = world_of(name, description="another item")
     other.run()
     assert {call.request.seed for call in world.asked}.isdisjoint(call.request.seed for call in other.asked)
