@@ -2,9 +2,11 @@
 
 from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms.concurrent import CONCURRENT
+from orca_engine.swarms.rearrange import REARRANGE
 from orca_engine.swarms.sequential import SEQUENTIAL
 
 SWARMS: dict[str, SwarmType] = {
     "SequentialWorkflow": SEQUENTIAL,
     "ConcurrentWorkflow": CONCURRENT,
+    "AgentRearrange": REARRANGE,
 }
