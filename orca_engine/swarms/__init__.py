@@ -2,6 +2,7 @@
 
 from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms.concurrent import CONCURRENT
+from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
 from orca_engine.swarms.sequential import SEQUENTIAL
@@ -11,4 +12,5 @@ SWARMS: dict[str, SwarmType] = {
     "ConcurrentWorkflow": CONCURRENT,
     "AgentRearrange": REARRANGE,
     "MixtureOfAgents": MIXTURE,
+    "MajorityVoting": MAJORITY,
 }
