@@ -6,6 +6,7 @@ from orca_engine.swarms.group_chat import GROUP_CHAT
 from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
+from orca_engine.swarms.router import ROUTER
 from orca_engine.swarms.sequential import SEQUENTIAL
 
 SWARMS: dict[str, SwarmType] = {
@@ -15,4 +16,5 @@ SWARMS: dict[str, SwarmType] = {
     "MixtureOfAgents": MIXTURE,
     "MajorityVoting": MAJORITY,
     "GroupChat": GROUP_CHAT,
+    "MultiAgentRouter": ROUTER,
 }
