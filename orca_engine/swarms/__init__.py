@@ -3,6 +3,7 @@
 from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.group_chat import GROUP_CHAT
+from orca_engine.swarms.hierarchical import HIERARCHICAL
 from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
@@ -17,4 +18,5 @@ SWARMS: dict[str, SwarmType] = {
     "MajorityVoting": MAJORITY,
     "GroupChat": GROUP_CHAT,
     "MultiAgentRouter": ROUTER,
+    "HierarchicalSwarm": HIERARCHICAL,
 }
