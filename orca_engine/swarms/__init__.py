@@ -9,6 +9,7 @@ from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
 from orca_engine.swarms.router import ROUTER
 from orca_engine.swarms.sequential import SEQUENTIAL
+from orca_engine.swarms.spreadsheet import SPREADSHEET
 
 SWARMS: dict[str, SwarmType] = {
     "SequentialWorkflow": SEQUENTIAL,
@@ -19,4 +20,5 @@ SWARMS: dict[str, SwarmType] = {
     "GroupChat": GROUP_CHAT,
     "MultiAgentRouter": ROUTER,
     "HierarchicalSwarm": HIERARCHICAL,
+    "SpreadSheetSwarm": SPREADSHEET,
 }
