@@ -7,6 +7,7 @@ from orca_engine.swarms.hierarchical import HIERARCHICAL
 from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
+from orca_engine.swarms.round_robin import ROUND_ROBIN
 from orca_engine.swarms.router import ROUTER
 from orca_engine.swarms.sequential import SEQUENTIAL
 from orca_engine.swarms.spreadsheet import SPREADSHEET
@@ -21,4 +22,5 @@ SWARMS: dict[str, SwarmType] = {
     "MultiAgentRouter": ROUTER,
     "HierarchicalSwarm": HIERARCHICAL,
     "SpreadSheetSwarm": SPREADSHEET,
+    "RoundRobin": ROUND_ROBIN,
 }
