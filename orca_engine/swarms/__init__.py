@@ -1,6 +1,7 @@
 """The swarm types: one file each, and the table that names them."""
 
 from orca_engine.swarm_type import SwarmType
+from orca_engine.swarms.builder import BUILDER
 from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.group_chat import GROUP_CHAT
 from orca_engine.swarms.hierarchical import HIERARCHICAL
@@ -22,5 +23,6 @@ SWARMS: dict[str, SwarmType] = {
     "MultiAgentRouter": ROUTER,
     "HierarchicalSwarm": HIERARCHICAL,
     "SpreadSheetSwarm": SPREADSHEET,
+    "AutoSwarmBuilder": BUILDER,
     "RoundRobin": ROUND_ROBIN,
 }
