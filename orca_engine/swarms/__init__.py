@@ -1,6 +1,7 @@
 """The swarm types: one file each, and the table that names them."""
 
 from orca_engine.swarm_type import SwarmType
+from orca_engine.swarms.auto import AUTO
 from orca_engine.swarms.builder import BUILDER
 from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.group_chat import GROUP_CHAT
@@ -24,5 +25,6 @@ SWARMS: dict[str, SwarmType] = {
     "HierarchicalSwarm": HIERARCHICAL,
     "SpreadSheetSwarm": SPREADSHEET,
     "AutoSwarmBuilder": BUILDER,
+    "auto": AUTO,
     "RoundRobin": ROUND_ROBIN,
 }
