@@ -7,6 +7,7 @@ from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.debate import DEBATE
 from orca_engine.swarms.group_chat import GROUP_CHAT
 from orca_engine.swarms.hierarchical import HIERARCHICAL
+from orca_engine.swarms.llm_council import LLM_COUNCIL
 from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
 from orca_engine.swarms.rearrange import REARRANGE
@@ -29,4 +30,5 @@ SWARMS: dict[str, SwarmType] = {
     "auto": AUTO,
     "RoundRobin": ROUND_ROBIN,
     "DebateWithJudge": DEBATE,
+    "LLMCouncil": LLM_COUNCIL,
 }
