@@ -4,6 +4,7 @@ from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms.auto import AUTO
 from orca_engine.swarms.builder import BUILDER
 from orca_engine.swarms.concurrent import CONCURRENT
+from orca_engine.swarms.council_judge import COUNCIL_JUDGE
 from orca_engine.swarms.debate import DEBATE
 from orca_engine.swarms.group_chat import GROUP_CHAT
 from orca_engine.swarms.hierarchical import HIERARCHICAL
@@ -31,4 +32,5 @@ SWARMS: dict[str, SwarmType] = {
     "RoundRobin": ROUND_ROBIN,
     "DebateWithJudge": DEBATE,
     "LLMCouncil": LLM_COUNCIL,
+    "CouncilAsAJudge": COUNCIL_JUDGE,
 }
