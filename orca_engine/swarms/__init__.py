@@ -7,6 +7,7 @@ from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.council_judge import COUNCIL_JUDGE
 from orca_engine.swarms.debate import DEBATE
 from orca_engine.swarms.group_chat import GROUP_CHAT
+from orca_engine.swarms.heavy import HEAVY
 from orca_engine.swarms.hierarchical import HIERARCHICAL
 from orca_engine.swarms.llm_council import LLM_COUNCIL
 from orca_engine.swarms.majority import MAJORITY
@@ -33,4 +34,5 @@ SWARMS: dict[str, SwarmType] = {
     "DebateWithJudge": DEBATE,
     "LLMCouncil": LLM_COUNCIL,
     "CouncilAsAJudge": COUNCIL_JUDGE,
+    "HeavySwarm": HEAVY,
 }
