@@ -12,6 +12,7 @@ from orca_engine.swarms.hierarchical import HIERARCHICAL
 from orca_engine.swarms.llm_council import LLM_COUNCIL
 from orca_engine.swarms.majority import MAJORITY
 from orca_engine.swarms.mixture import MIXTURE
+from orca_engine.swarms.planner_worker import PLANNER_WORKER
 from orca_engine.swarms.rearrange import REARRANGE
 from orca_engine.swarms.round_robin import ROUND_ROBIN
 from orca_engine.swarms.router import ROUTER
@@ -35,4 +36,5 @@ SWARMS: dict[str, SwarmType] = {
     "LLMCouncil": LLM_COUNCIL,
     "CouncilAsAJudge": COUNCIL_JUDGE,
     "HeavySwarm": HEAVY,
+    "PlannerWorkerSwarm": PLANNER_WORKER,
 }
