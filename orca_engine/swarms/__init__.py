@@ -2,6 +2,7 @@
 
 from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms.auto import AUTO
+from orca_engine.swarms.batched_grid import BATCHED_GRID
 from orca_engine.swarms.builder import BUILDER
 from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.council_judge import COUNCIL_JUDGE
@@ -37,4 +38,5 @@ SWARMS: dict[str, SwarmType] = {
     "CouncilAsAJudge": COUNCIL_JUDGE,
     "HeavySwarm": HEAVY,
     "PlannerWorkerSwarm": PLANNER_WORKER,
+    "BatchedGridWorkflow": BATCHED_GRID,
 }
