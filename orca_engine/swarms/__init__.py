@@ -7,6 +7,7 @@ from orca_engine.swarms.builder import BUILDER
 from orca_engine.swarms.concurrent import CONCURRENT
 from orca_engine.swarms.council_judge import COUNCIL_JUDGE
 from orca_engine.swarms.debate import DEBATE
+from orca_engine.swarms.graph_workflow import GRAPH_WORKFLOW
 from orca_engine.swarms.group_chat import GROUP_CHAT
 from orca_engine.swarms.heavy import HEAVY
 from orca_engine.swarms.hierarchical import HIERARCHICAL
@@ -39,4 +40,5 @@ SWARMS: dict[str, SwarmType] = {
     "HeavySwarm": HEAVY,
     "PlannerWorkerSwarm": PLANNER_WORKER,
     "BatchedGridWorkflow": BATCHED_GRID,
+    "GraphWorkflow": GRAPH_WORKFLOW,
 }

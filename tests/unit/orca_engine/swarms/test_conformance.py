@@ -13,6 +13,7 @@ from orca_engine.replay import replay
 from orca_engine.swarms import SWARMS
 from orca_protocol.journal import journal_digest
 from orca_protocol.model import Answer, Failure
+from orca_protocol.spec import SWARM_TYPES
 from tests.unit.orca_engine.worlds import World, agent, deciding, item_of, prompt, run, saying, spec_of
 
 #: digests of the two runs below, under one engine revision. A new digest needs a new revision: peers replay what they ship.
@@ -127,6 +128,10 @@ def wrong_decisions(one: Any) -> Any:
         return saying(call, said.content.replace("{", '{"é\\u2028": 1, ', 1))
 
     return answer
+
+
+def test_the_table_holds_every_type_that_the_protocol_knows() -> None:
+    assert set(SWARMS) == set(SWARM_TYPES)
 
 
 @every_type
