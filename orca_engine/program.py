@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from orca_engine.bounds import bound_of, runs_of, settled, speakers, type_of
 from orca_engine.item import Item
@@ -116,8 +117,8 @@ async def _run_once(item: Item, loops_before: int) -> Ended:
 
 async def _prepared(item: Item, loops_before: int, step: int = 0) -> Swarm:
     kind, spec = type_of(item.spec), item.spec
-    tasks = [kind.task_of(spec, place) for place in range(len(spec.agents))]
-    return await prepare(item, speakers(spec), kind.lead_of(spec), tasks, loops_before=loops_before, step=step)
+    lead = kind.lead_of(spec)
+    return await prepare(item, speakers(spec), lead, partial(kind.task_of, spec), loops_before=loops_before, step=step)
 
 
 def _after(before: Onward, end: Ended) -> Ended:

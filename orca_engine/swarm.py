@@ -7,7 +7,7 @@ ends the run: types ask ``is_over`` after each step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -61,6 +61,7 @@ class Swarm:
         self._lead = lead
         self._prompts = prompts
         self._loops_before = loops_before
+        self._conversation = [Message(role=turn.role, content=turn.content) for turn in item.spec.messages or ()]
         self.spec = item.spec
         self.agents = item.spec.agents
         self.loops = range(1, item.spec.max_loops + 1)
@@ -74,7 +75,8 @@ class Swarm:
 
     def opening(self, task: str | None = None) -> Transcript:
         """Return the transcript before anybody spoke, on the spec's task or another one."""
-        return Transcript.of(self.spec.opening(task))
+        last = task or self.spec.task
+        return Transcript((*self._conversation, *(() if last is None else told(last))))
 
     async def visit(
         self, agent: AgentSpec, transcript: Transcript, *, loop: int, step: int, place: int = 0, after: Sequence[Message] = ()
@@ -133,15 +135,15 @@ async def prepare(
     item: Item,
     speakers: Sequence[AgentSpec],
     lead: AgentSpec | None,
-    tasks: Sequence[str],
+    task_of: Callable[[int], str],
     *,
     loops_before: int = 0,
     step: int = 0,
 ) -> Swarm:
     """Return the swarm of ``speakers``, its prompts written: agents with ``auto_generate_prompt`` get theirs from their own model.
 
-    ``tasks`` are what each listed agent works on; ``loops_before`` are the loops that earlier runs of the same item have taken,
-    ``step`` what its preparation has taken.
+    ``task_of`` says what the listed agent at a place works on; ``loops_before`` are the loops that earlier runs of the same item
+    have taken, ``step`` what its preparation has taken.
     """
     everybody = (*speakers, *(() if lead is None else (lead,)))
     prompts: dict[str, Outcome | str | None] = {agent.agent_name: agent.system_prompt for agent in everybody}
@@ -149,7 +151,7 @@ async def prepare(
         (place, agent) for place, agent in enumerate(item.spec.agents) if agent.auto_generate_prompt and agent.agent_name in prompts
     ]
     before = loops_before + PREPARATION
-    written = await all_of(_write_prompt(item, agent, tasks[place], Path(before, step, place)) for place, agent in writers)
+    written = await all_of(_write_prompt(item, agent, task_of(place), Path(before, step, place)) for place, agent in writers)
     prompts.update((agent.agent_name, outcome) for (_, agent), outcome in zip(writers, written, strict=True))
     return Swarm(item, lead, prompts, loops_before)
 

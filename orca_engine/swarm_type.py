@@ -60,7 +60,7 @@ class SwarmType:
     #: whether ``tasks`` are one run each (``runs``), the type's own matter (``own``), or refused
     tasks: Literal["runs", "own", "refused"] = "runs"
     #: what the listed agent at a place works on, for whoever writes its prompt
-    task_of: Callable[[SwarmSpec, int], str] = lambda spec, place: spec.opening()[-1].content
+    task_of: Callable[[SwarmSpec, int], str] = lambda spec, place: spec.asked
     #: raises InvalidError for what else cannot be run
     check: Callable[[SwarmSpec], None] = lambda spec: None
     #: what the spec alone decides before anything is asked

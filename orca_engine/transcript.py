@@ -14,7 +14,7 @@ from itertools import chain
 
 from orca_protocol.journal import Stop
 from orca_protocol.model import Answer, Failure, Message
-from orca_protocol.spec import AgentSpec, ChatTurn
+from orca_protocol.spec import AgentSpec
 
 #: stands after an agent's own words where nobody else spoke: chat models answer a user turn, and many know no two
 #: assistant turns in a row
@@ -70,11 +70,6 @@ class Transcript:
     #: the turns of the last step: one, or all of a parallel step
     last_step: tuple[Turn, ...] = ()
     _said: tuple[_Said, ...] = ()
-
-    @classmethod
-    def of(cls, opening: Iterable[ChatTurn]) -> Transcript:
-        """Return the transcript before anybody spoke."""
-        return cls(tuple(Message(role=turn.role, content=turn.content) for turn in opening))
 
     def plus(self, step: Iterable[Turn]) -> Transcript:
         """Return the transcript with the turns of one more step."""

@@ -156,7 +156,7 @@ class SwarmSpec(Strict):
     #: the swarm runs once for each, or as its type says
     tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)] | None = None
     #: a conversation before the task; without a task its last message is the task
-    messages: Annotated[tuple[ChatTurn, ...], Field(min_length=1, max_length=10_000)] | None = None
+    messages: Annotated[tuple[ChatTurn, ...], Field(min_length=1, max_length=1000)] | None = None
     img: Text | None = None
     #: false: the answer holds only the messages of the last step
     return_history: bool = True
@@ -203,10 +203,14 @@ class SwarmSpec(Strict):
             raise ValueError(f"messages[{len(self.messages) - 1}].role: without a task the last message is the user's")
         return self
 
-    def opening(self, task: str | None = None) -> tuple[ChatTurn, ...]:
-        """Return what stands before anybody spoke: the conversation so far, then the task (or another ``task``)."""
-        last = task or self.task
-        return (*(self.messages or ()), *(() if last is None else (ChatTurn(role="user", content=last),)))
+    @property
+    def asked(self) -> str:
+        """What one run is to do: the task, or without one the last of the messages; RuntimeError for ``tasks``."""
+        if self.task is not None:
+            return self.task
+        if self.tasks is not None or self.messages is None:
+            raise RuntimeError("a spec with tasks is not one run")
+        return self.messages[-1].content
 
     @property
     def model_names(self) -> tuple[str, ...]:

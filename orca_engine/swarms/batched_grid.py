@@ -25,7 +25,7 @@ def _columns(spec: SwarmSpec) -> Sequence[int | None]:
 
 
 def _task_of(spec: SwarmSpec, _place: int) -> str:
-    return spec.opening()[-1].content if spec.tasks is None else "\n".join(spec.tasks)
+    return spec.asked if spec.tasks is None else "\n".join(spec.tasks)
 
 
 BATCHED_GRID = SwarmType(

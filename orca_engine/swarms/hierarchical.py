@@ -28,6 +28,7 @@ _QUESTION = """{purpose}Plan the next step and give the agents their orders, at 
 Answer with one JSON object and nothing else, of this form:
 {{"plan": "your plan, in words", "orders": [{{"agent_name": "the agent's name, exactly", "task": "what it is to do"}}]}}"""
 _ORDER = "The director's order for you: {task}"
+_SHOWN_NAMES = 10
 _SYNTHESIS = "The work is done. Write the final answer to the task from what the agents have found."
 
 
@@ -44,11 +45,15 @@ class Plan:
         """The plan as everybody reads it."""
         return "\n".join([self.text, *(f"- {order.agent.agent_name}: {order.task}" for order in self.orders)])
 
+    @property
+    def named_in_vain(self) -> str:
+        """Names that nobody bears, the first of them."""
+        more = len(self.unknown) - _SHOWN_NAMES
+        return ", ".join(map(quoted, self.unknown[:_SHOWN_NAMES])) + (f" and {more} more" if more > 0 else "")
+
     def doubt(self) -> str | None:
         """What the director should know of its plan."""
-        return (
-            f"No agent is named {', '.join(map(quoted, self.unknown))}; use the names that were listed." if self.unknown else None
-        )
+        return f"No agent is named {self.named_in_vain}; use the names that were listed." if self.unknown else None
 
 
 async def hierarchical(swarm: Swarm) -> Ended:
@@ -70,9 +75,8 @@ async def hierarchical(swarm: Swarm) -> Ended:
         )
         if not isinstance(plan, Decision):
             return broken(transcript.plus([plan]), *notes)
-        notes += [
-            Note(code="order_skipped", detail=f"loop {loop}: no agent is named {quoted(name)}") for name in plan.value.unknown
-        ]
+        if plan.value.unknown:
+            notes.append(Note(code="order_skipped", detail=f"loop {loop}: no agent is named {plan.value.named_in_vain}"))
         transcript = transcript.plus([plan.turn.saying(plan.value.shown)])
         before = transcript
         turns = await all_of(
@@ -90,10 +94,11 @@ async def hierarchical(swarm: Swarm) -> Ended:
 
 def _plan(document: Any, agents: Sequence[AgentSpec]) -> Plan:
     plan = members(document, "answer", {"plan": TEXT, "orders": LIST})
-    known = [agent.agent_name for agent in agents]
+    known = {agent.agent_name: agent for agent in agents}
     named = [order.get("agent_name") if isinstance(order, dict) else None for order in plan["orders"]]
-    unknown = [name for name in named if isinstance(name, str) and name not in known]
-    orders = [order for order, name in zip(plan["orders"], named, strict=True) if name not in unknown]
+    in_vain = [isinstance(name, str) and name not in known for name in named]
+    unknown = [str(name) for name, is_in_vain in zip(named, in_vain, strict=True) if is_in_vain]
+    orders = [order for order, is_in_vain in zip(plan["orders"], in_vain, strict=True) if not is_in_vain]
     if unknown and not orders:
         raise Unreadable(f"answer.orders names only unknown agents; known are {', '.join(known)}.")
     return Plan(plan["plan"], orders_in({"orders": orders}, "orders", agents, needs_task=True), unknown)

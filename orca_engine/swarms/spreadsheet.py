@@ -28,7 +28,7 @@ def _check(spec: SwarmSpec) -> None:
 
 
 def _task_of(spec: SwarmSpec, row: int) -> str:
-    return spec.opening()[-1].content if spec.tasks is None else spec.tasks[row]
+    return spec.asked if spec.tasks is None else spec.tasks[row]
 
 
 SPREADSHEET = SwarmType(run=spreadsheet, visits=every_agent(in_every_loop), tasks="own", task_of=_task_of, check=_check)

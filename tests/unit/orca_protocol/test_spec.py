@@ -128,9 +128,8 @@ def test_one_of_task_tasks_and_messages_is_needed_and_the_error_says_so() -> Non
     with pytest.raises(InvalidError, match="one of task, tasks and messages is needed"):
         read(task=None)
     assert read(task=None, tasks=["T"]).tasks == ("T",)
-    assert [turn.content for turn in read(messages=[{"role": "user", "content": "M"}]).opening()] == ["M", "T"]
-    assert [turn.content for turn in read(task=None, messages=[{"role": "user", "content": "M"}]).opening()] == ["M"]
-    assert [turn.content for turn in read().opening("another")] == ["another"]
+    assert read(messages=[{"role": "user", "content": "M"}]).asked == "T"
+    assert read(task=None, messages=[{"role": "user", "content": "M"}]).asked == "M"
 
 
 def test_conditions_hold_letter_for_letter() -> None:

@@ -74,6 +74,14 @@ def test_hie_4_an_unknown_agent_is_pointed_out_once_then_skipped_and_listed() ->
     assert output.status == "partial"
 
 
+def test_hie_4_of_many_unknown_agents_a_few_are_named() -> None:
+    _, output = led(plan("A", *(f"Z{n}" for n in range(15)))).run()
+    assert output.notes is not None
+    assert [note.detail for note in output.notes] == [
+        f"loop 1: no agent is named {', '.join(json.dumps(f'Z{n}') for n in range(10))} and 5 more"
+    ]
+
+
 def test_hie_4_a_repaired_plan_runs_whole() -> None:
     world = led(plan("A", "Z"), plan("A", "B"))
     _, output = world.run()
