@@ -65,7 +65,9 @@ def choose_models(spec: Path) -> None:
         if not row["reachable"]:
             print(f"  not reachable: {row['name']} ({row['provider']}): {row['detail']}")
     hosted = [row["name"] for row in reachable if row["provider"] != "local"]
-    wanted = {agent["model_name"] for agent in json.loads(spec.read_bytes())["agents"]}
+    given = json.loads(spec.read_bytes())
+    wanted = {each["model_name"] for each in [*(given.get("agents") or ()), given.get("lead")] if each}
+    wanted |= set(given.get("allowed_models") or ())
     missing = sorted(wanted - names)
     if missing:
         target = hosted[0] if hosted else LOCAL
