@@ -155,6 +155,8 @@ def _show(response: dict[str, Any]) -> None:
         error = message.get("error")
         said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
         typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
+    for remark in response.get("notes", ()):
+        note(plain(f"{remark['code']}: {remark['detail']}"))
     usage = response["usage"]
     note(
         f"{response['status']}: {usage['calls']} calls, {usage['input_tokens']} tokens in, {usage['output_tokens']} out, "

@@ -9,6 +9,9 @@ from typing import Any
 
 from orca_agent.work.runner import Finished
 
+#: parts of an output that only some swarm types have
+_WHERE_THERE_IS_ONE = ("notes", "tasks_completed", "votes", "generated_spec")
+
 
 def completion(finished: Finished) -> dict[str, Any]:
     """Return the JSON document that a caller of the Swarms API gets, whatever the status."""
@@ -24,8 +27,9 @@ def completion(finished: Finished) -> dict[str, Any]:
         "resolved_swarm_type": output.resolved_swarm_type,
         "task": spec.task,
         "output": document["output"],
+        **{field: document[field] for field in _WHERE_THERE_IS_ONE if field in document},
         "stopped": output.stopped,
-        "number_of_agents": len(spec.agents),
+        "number_of_agents": len((output.generated_spec or spec).agents),
         "execution_time": round(max(0.0, finished.finished - finished.run.started), 3),
         "usage": {
             "input_tokens": usage.input_tokens,
