@@ -21,7 +21,7 @@ from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_engine.item import Item
 from orca_engine.replay import replay
 from orca_protocol.errors import InvalidError, UnavailableError
-from tests.fakes.scripted_model import ScriptedModel
+from tests.fakes.scripted_model import ScriptedModel, agent_of
 
 KEY = "sk-this-is-a-secret-key"
 QUICK = Policy(attempts=3, base=0.0)
@@ -68,6 +68,38 @@ async def test_a_run_answers_in_the_shape_of_the_swarms_api(bench: Bench) -> Non
     assert response["usage"]["output_tokens"] == 2
     assert response["usage"]["cost"] is None
     assert replay(finished.item, finished.entries) == finished.output
+
+
+async def test_what_a_run_counted_and_noted_is_in_the_response(bench: Bench) -> None:
+    response = completion(await bench.run(spec_of("A", "B", swarm_type="MajorityVoting", voting="exact")))
+    assert response["votes"] == [{"answer": "out(A,1)", "votes": 1}, {"answer": "out(B,1)", "votes": 1}]
+    assert [note["code"] for note in response["notes"]] == ["tie"]
+    plain = completion(await bench.run(spec_of("A")))
+    assert not {"votes", "notes", "tasks_completed", "generated_spec"} & set(plain)
+
+
+async def test_asb_1_a_team_that_a_model_designed_runs_and_its_spec_is_in_the_response(bench: Bench) -> None:
+    team = {"swarm_type": "SequentialWorkflow", "agents": [{"agent_name": n, "system_prompt": f"AGENT:{n}"} for n in "XY"]}
+    bench.model.reply = lambda _, request: json.dumps(team) if agent_of(request) == "?" else f"{agent_of(request)} speaks"
+    spec = json.dumps({"task": "TASK", "swarm_type": "AutoSwarmBuilder", "lead": {"model_name": "scripted"}}).encode()
+    finished = await bench.run(spec)
+    response = completion(finished)
+    assert response["output"] == [{"role": name, "content": f"{name} speaks"} for name in "XY"]
+    assert (response["number_of_agents"], response["resolved_swarm_type"]) == (2, "SequentialWorkflow")
+    assert [agent["agent_name"] for agent in response["generated_spec"]["agents"]] == ["X", "Y"]
+    assert replay(finished.item, finished.entries) == finished.output
+
+
+@pytest.mark.parametrize(
+    "fields", [{"lead": {"model_name": "unheard-of"}}, {"lead": {"model_name": "scripted"}, "allowed_models": ["unheard-of"]}]
+)
+async def test_models_of_the_lead_and_of_a_team_to_come_are_looked_up_before_anything_is_asked(
+    bench: Bench, fields: dict[str, Any]
+) -> None:
+    spec = json.dumps({"task": "TASK", "swarm_type": "AutoSwarmBuilder", **fields}).encode()
+    with pytest.raises(InvalidError, match="unheard-of"):
+        await bench.run(spec)
+    assert bench.model.calls == []
 
 
 async def test_a_failed_agent_is_shown_with_null_content_and_its_error(bench: Bench) -> None:
