@@ -18,9 +18,9 @@ from orca_protocol.spec import AgentSpec, SwarmSpec
 class Bound:
     """Calls and generated tokens, at most; ``prompt_characters`` of all agents together."""
 
-    calls: int = 0
-    output_tokens: int = 0
-    prompt_characters: int = 0
+    calls: int
+    output_tokens: int
+    prompt_characters: int
 
 
 def type_of(spec: SwarmSpec) -> SwarmType:
