@@ -15,6 +15,8 @@ RUN apt-get update -q \
     && groupadd --gid 10001 orca \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/orca --no-create-home --shell /usr/sbin/nologin orca \
     && install -d -o orca -g orca -m 0700 /var/lib/orca \
+    # Nobody becomes somebody else in here.
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     # What differs from one build to the next, and serves nobody inside.
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*.log /var/log/apt/* /etc/*- /tmp/*
 
@@ -61,7 +63,7 @@ EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 # What Koii asks its containers. The first start makes a database, hence the long start period. No proxy is asked on the way.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["/opt/orca/bin/python", "-I", "-c", "import http.client, os, sys; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ['ORCA_PORT']), timeout=4); asked.request('POST', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
+    CMD ["/opt/orca/bin/python", "-I", "-c", "import http.client, os, sys; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('ORCA_PORT') or 8080), timeout=4); asked.request('POST', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
 ENTRYPOINT ["orca"]
 # Others can reach a container, so this start refuses without ORCA_API_KEY, and says so. Health needs no key.
 CMD ["agent", "--host", "0.0.0.0"]
