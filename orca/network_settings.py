@@ -48,6 +48,19 @@ class NetworkSettings(BaseSettings):
     _names = field_validator("rpc_urls", "gateways", mode="before")(_split)
 
 
+class ServerSettings(BaseSettings):
+    """Whom ``orca submit`` and its sisters ask. Each field's variable is ``ORCA_`` and its name, or the alias given."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCA_", env_ignore_empty=True, frozen=True, populate_by_name=True)
+
+    #: posts work for payment
+    middle_server_url: str | None = Field(default=None, validation_alias=AliasChoices("MIDDLE_SERVER_URL"))
+    middle_api_key: SecretStr | None = None
+    #: runs things at once, where no middle server is named
+    agent_url: str = "http://127.0.0.1:8080"
+    api_key: SecretStr | None = None
+
+
 class MiddleServerSettings(BaseSettings):
     """A middle server's. Each field's variable is ``ORCA_MIDDLE_`` and its name, or the alias given."""
 

@@ -22,6 +22,7 @@ def routes(services: Services) -> APIRouter:
         async with services.database.transaction() as connection:
             schema = await ping(connection)
         document = {
+            "service": "orca-middle-server",
             "status": "ready",
             "schema": schema,
             "network": services.settings.network,

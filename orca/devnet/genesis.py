@@ -18,13 +18,15 @@ from orca_protocol.keys import public_key_of
 
 #: ROE that somebody needs for many fees
 _FEES = 10**10
+#: base units with which a requester begins
+POCKET_MONEY = 1_000_000_000
 
 
 async def make_task(client: ChainClient, clock: RoundClock, *, approvals: int) -> TaskState:
     """Return the devnet's task, made where there is none. Raises InvalidError ``devnet_windows`` for one with another schedule."""
     requester = public_key_of(REQUESTER)
     if await client.account(TASK_ID) is None:
-        await _fill(client, requester, tokens=0)
+        await give(client, requester, tokens=0)
         create = calls.create_task(
             TASK_ID,
             requester,
@@ -52,7 +54,7 @@ async def stake(client: ChainClient, member: Member) -> None:
     held = task.stake_list.get(member.key, 0)
     if held >= STAKE // 2:
         return
-    await _fill(client, member.account, tokens=0)
+    await give(client, member.account, tokens=0)
     await tools.mint(client.rpc, member.key, STAKE - held)
     instructions = [calls.stake(task, member.key, STAKE - held)]
     if await client.account(member.key) is None:
@@ -62,12 +64,12 @@ async def stake(client: ChainClient, member: Member) -> None:
 
 async def fund(client: ChainClient, price: int) -> str:
     """Pay a price into the task's pot, as the requester; returns the transaction's signature."""
-    await _fill(client, public_key_of(REQUESTER), tokens=price)
+    await give(client, public_key_of(REQUESTER), tokens=price)
     task = (await client.fresh_task(TASK_ID)).task
     return await client.act([calls.fund_task(task, public_key_of(REQUESTER), price)], [REQUESTER])
 
 
-async def _fill(client: ChainClient, key: str, *, tokens: int) -> None:
+async def give(client: ChainClient, key: str, *, tokens: int) -> None:
     """Make sure that ``key`` can pay fees, and has ``tokens``."""
     if await client.balance(key) < _FEES // 10:
         await tools.airdrop(client.rpc, key, _FEES)

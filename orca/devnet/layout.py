@@ -98,6 +98,11 @@ class Layout:
         return self.data / "middle.json"
 
     @property
+    def requester_key(self) -> Path:
+        """The key file of who pays for work."""
+        return self.data / "requester.json"
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """The nodes."""
         return tuple(Member(number, self.data / f"node{number}") for number in range(1, self.nodes + 1))

@@ -126,6 +126,17 @@ class Devnet:
         """Return the tokens that a node's main account holds, in base units."""
         return await self.chain.tokens(member.account, DEVNET_MINT)
 
+    def requester_environment(self) -> dict[str, str]:
+        """Return what a requester's shell must be told to post work and pay for it."""
+        return {
+            "MIDDLE_SERVER_URL": self.middle_url,
+            "ORCA_MIDDLE_API_KEY": self.api_key,
+            "ORCA_NETWORK": NETWORK,
+            "ORCA_RPC_URLS": self.endpoint,
+            "ORCA_TASK_ID": TASK_ID,
+            "ORCA_MAIN_KEY_FILE": str(self.layout.requester_key),
+        }
+
     async def _start(self) -> None:
         self.layout.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._postgres = EmbeddedPostgres(self.layout.postgres, settings={"max_connections": "400"})
@@ -134,8 +145,10 @@ class Devnet:
         self.chain = ChainClient(JsonRpc(RpcSettings((self.endpoint,))), stale_seconds=0.1)
         self._closing.push_async_callback(self.chain.close)
         await genesis.make_task(self.chain, self._clock, approvals=min(2, max(1, self.layout.nodes - 1)))
-        if not self.layout.middle_key.exists():
-            save_key(MIDDLE, self.layout.middle_key)
+        for key, path in ((MIDDLE, self.layout.middle_key), (REQUESTER, self.layout.requester_key)):
+            if not path.exists():
+                save_key(key, path)
+        await genesis.give(self.chain, public_key_of(REQUESTER), tokens=genesis.POCKET_MONEY)
         await self.start_middle()
         self.api_key = await issue(self._database("orca_middle"), public_key_of(REQUESTER), "devnet")
         for member in self.layout.members:

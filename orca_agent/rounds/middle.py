@@ -86,8 +86,70 @@ class LeaseNow(_Said):
     round: int | None = None
 
 
-class MiddleClient:
-    """Asks one middle server for one node of one task. One client for many questions; close it."""
+class MiddleReader:
+    """Reads what a middle server shows to everybody. One client for many questions; close it."""
+
+    def __init__(self, url: str, task_id: str, *, seconds: float = 20.0, patience: float = 10.0) -> None:
+        """``seconds`` bounds one question, ``patience`` how long it is asked again. Raises InvalidError ``bad_url``."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise InvalidError("bad_url", "MIDDLE_SERVER_URL is http(s)://host[:port], without user, query or fragment")
+        self._base = url.rstrip("/")
+        self._audience = parts.netloc + parts.path.rstrip("/")
+        self._task_id = task_id
+        self._seconds = seconds
+        self._patience = patience
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(seconds, connect=min(5.0, seconds)),
+            trust_env=False,
+            follow_redirects=False,
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "orca-node"},
+        )
+
+    async def results(self, number: int) -> list[Result]:
+        """Return the results that stand in a round."""
+        answer = await self._asked("GET", f"/v1/rounds/{number}?task_id={self._task_id}")
+        return _read(_Round, answer, "/v1/rounds").results
+
+    async def peers(self) -> dict[str, str]:
+        """Return the gateways of the nodes that were heard, by staking key."""
+        answer = await self._asked("GET", f"/v1/nodes?task_id={self._task_id}")
+        return {peer.staking_key: peer.gateway for peer in _read(_Peers, answer, "/v1/nodes").nodes if peer.gateway}
+
+    async def lease_now(self, work_item: str) -> LeaseNow:
+        """Return the lease of the item that counts by now."""
+        if not re.fullmatch(r"[0-9a-f-]{1,64}", work_item):
+            raise InvalidError("work_item_unknown", "no middle server gives an item such an id")
+        return _read(LeaseNow, await self._asked("GET", f"/v1/leases/{work_item}"), "/v1/leases")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _asked(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Ask, and ask again with the same bytes while the server does not answer."""
+        wait = wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2)
+        stop = stop_after_delay(self._patience)
+        async for attempt in AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(UnavailableError), reraise=True):
+            with attempt:
+                return await self._once(method, path, body)
+        raise RuntimeError("retrying ended without an outcome")
+
+    async def _once(self, method: str, path: str, body: bytes | None) -> Any:
+        try:
+            async with asyncio.timeout(self._seconds), self._http.stream(method, self._base + path, content=body) as response:
+                data = await _body(response)
+        except (TimeoutError, httpx.HTTPError, OSError) as error:
+            said = str(error)[:200] or type(error).__name__
+            raise UnavailableError("middle_server_unavailable", f"the middle server did not answer {path}: {said}") from error
+        document = _parsed(data, response.status_code)
+        if response.status_code >= 400:
+            raise _refusal(response, document)
+        return document
+
+
+class MiddleClient(MiddleReader):
+    """Asks a middle server for one node of one task as well."""
 
     def __init__(
         self,
@@ -99,23 +161,9 @@ class MiddleClient:
         patience: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``seconds`` bounds one question, ``patience`` how long it is asked again. Raises InvalidError ``bad_url``."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise InvalidError("bad_url", "MIDDLE_SERVER_URL is http(s)://host[:port], without user, query or fragment")
-        self._base = url.rstrip("/")
-        self._audience = parts.netloc + parts.path.rstrip("/")
-        self._task_id = task_id
+        super().__init__(url, task_id, seconds=seconds, patience=patience)
         self._identity = identity
-        self._seconds = seconds
-        self._patience = patience
         self._clock = clock
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(seconds, connect=min(5.0, seconds)),
-            trust_env=False,
-            follow_redirects=False,
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "orca-node"},
-        )
 
     async def fetch_todo(self, claim_id: str) -> Todo:
         """Return the lease of this claim. Raises InvalidError ``nothing_available``, ``lease_ended`` and others."""
@@ -150,26 +198,6 @@ class MiddleClient:
         """Publish a signed verdict; the same one again is no error."""
         await self._asked("POST", "/v1/verdicts", verdict)
 
-    async def results(self, number: int) -> list[Result]:
-        """Return the results that stand in a round."""
-        answer = await self._asked("GET", f"/v1/rounds/{number}?task_id={self._task_id}")
-        return _read(_Round, answer, "/v1/rounds").results
-
-    async def peers(self) -> dict[str, str]:
-        """Return the gateways of the nodes that were heard, by staking key."""
-        answer = await self._asked("GET", f"/v1/nodes?task_id={self._task_id}")
-        return {peer.staking_key: peer.gateway for peer in _read(_Peers, answer, "/v1/nodes").nodes if peer.gateway}
-
-    async def lease_now(self, work_item: str) -> LeaseNow:
-        """Return the lease of the item that counts by now."""
-        if not re.fullmatch(r"[0-9a-f-]{1,64}", work_item):
-            raise InvalidError("work_item_unknown", "no middle server gives an item such an id")
-        return _read(LeaseNow, await self._asked("GET", f"/v1/leases/{work_item}"), "/v1/leases")
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     async def _signed(self, action: str, **fields: Any) -> Any:
         path = f"/summarizer/worker/{action}"
         now = int(self._clock())
@@ -185,27 +213,6 @@ class MiddleClient:
         }
         body = canonical({"signature": seal(payload, self._identity.staking), "stakingKey": self._identity.key})
         return await self._asked("POST", path, body)
-
-    async def _asked(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """Ask, and ask again with the same bytes while the server does not answer."""
-        wait = wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2)
-        stop = stop_after_delay(self._patience)
-        async for attempt in AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(UnavailableError), reraise=True):
-            with attempt:
-                return await self._once(method, path, body)
-        raise RuntimeError("retrying ended without an outcome")
-
-    async def _once(self, method: str, path: str, body: bytes | None) -> Any:
-        try:
-            async with asyncio.timeout(self._seconds), self._http.stream(method, self._base + path, content=body) as response:
-                data = await _body(response)
-        except (TimeoutError, httpx.HTTPError, OSError) as error:
-            said = str(error)[:200] or type(error).__name__
-            raise UnavailableError("middle_server_unavailable", f"the middle server did not answer {path}: {said}") from error
-        document = _parsed(data, response.status_code)
-        if response.status_code >= 400:
-            raise _refusal(response, document)
-        return document
 
 
 def _lease(todo: Todo) -> dict[str, str]:

@@ -12,21 +12,10 @@ from audit.ports import LeaseStanding, Standing
 from koii_chain.client import ChainClient
 from koii_chain.stake import stake_standing
 from koii_chain.state import TaskState
-from orca_agent.rounds.middle import MiddleClient
+from orca_agent.rounds.middle import MiddleReader
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 T = TypeVar("T")
-
-
-class TaskView:
-    """``ChainView`` over the state of one task."""
-
-    def __init__(self, task: TaskState) -> None:
-        self._task = task
-
-    async def standing(self, key: str, task_id: str, round_number: int) -> Standing:
-        """Return how ``key`` stands in that round."""
-        return standing_in(self._task, key, task_id, round_number)
 
 
 class ChainStanding:
@@ -44,7 +33,7 @@ class ChainStanding:
 class LeasesNow:
     """``LeaseView`` over the middle server."""
 
-    def __init__(self, middle: MiddleClient) -> None:
+    def __init__(self, middle: MiddleReader) -> None:
         self._middle = middle
 
     async def lease_now(self, work_item: str) -> LeaseStanding:

@@ -137,9 +137,11 @@ class RunQueue:
                 await close_events(db, claim.run.id)
 
     async def wait(self, claim: Claim, seconds: float) -> None:
-        """Let go of the run; it is announced after ``seconds``."""
+        """Let go of the run; it is announced after ``seconds``, or now if somebody wants it ended."""
         async with self._transaction() as db:
-            await _changed(db, statements.RELEASE, claim, seconds=seconds)
+            row = await _changed(db, statements.RELEASE, claim, seconds=seconds)
+            if row is not None and Standing(*row).is_cancelled:
+                await self._announce(db, claim.run.id)
 
     async def give_back(self, claim: Claim) -> None:
         """Let go of the run because this worker stops: the run is announced at once and the attempt does not count."""

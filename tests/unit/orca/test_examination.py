@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from orca.examination import Finding, examine
+from orca.examination import examine
+from orca.finding import Finding
 from orca.node import LocalNode
 from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
 from tests.fakes.scripted_server import ScriptedServer
