@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The node's image: agent, audit, gateway, the embedded PostgreSQL and the embedded model. docker/README.md says how to use it.
 #
 # BASE is any Debian 12 (its Python is 3.11) that has apt. Where no registry can be reached, it is one made on the spot:
