@@ -102,6 +102,8 @@ async def run_node(
             working(parts),
             _running(joined, stopping),
         ):
+            if settings.database_url is None:
+                await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             token, token_file = _sidecar_token(settings.home)
             app = create_app(parts.services, [status_routes(joined.face, api), sidecar_routes(joined.face, token)])
             serving = asyncio.create_task(

@@ -20,7 +20,7 @@ from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
 from orca_agent.rounds.middle import MiddleClient
 from orca_agent.rounds.paying import Paying, Reading, outcomes_json
-from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, next_slot, opinion_on
+from orca_agent.rounds.schedule import LOOK_BACK, Done, Duty, Kind, claims_in, due, next_slot, opinion_on
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
@@ -133,6 +133,8 @@ class RoundsNode:
         for old in [past for past in self._votes if past < number - 2]:
             del self._votes[old]
             self._drawn.pop(old, None)
+        for duty in [duty for duty in self._not_before if duty.kind != "collect" and duty.round < number - LOOK_BACK]:
+            del self._not_before[duty]
 
     def _done(self) -> Done:
         return Done(
@@ -166,7 +168,6 @@ class RoundsNode:
     async def _submit(self, task: TaskState, duty: Duty) -> None:
         value = await self._parts.submitting.value_for(duty.round)
         await self._parts.acting.submit(duty.round, value)
-        await self._parts.records.keep_submission(duty.round, value)
         log.info("round %s: %s", duty.round, value)
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
