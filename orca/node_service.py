@@ -18,7 +18,6 @@ from typing import Any
 from nacl.signing import SigningKey
 from pydantic import SecretStr
 
-from audit.source import PackageLimits
 from koii_chain.client import ChainClient
 from koii_chain.rpc import JsonRpc, RpcSettings
 from orca.agent_service import AgentParts, create_app, open_agent, working
@@ -141,7 +140,7 @@ async def _joined(
         gateways=network.gateways,
         audits_per_round=network.audits_per_round,
         inference_rate=settings.inference_rate,
-        limits=_limits(settings),
+        limits=settings.package_limits,
         **(_QUICK if is_devnet else {}),
     )
     async with AsyncExitStack() as closing:
@@ -189,16 +188,6 @@ async def _running(joined: Joined, stopping: asyncio.Event) -> AsyncIterator[Non
         for ended in await asyncio.gather(*loops, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
-
-
-def _limits(settings: Settings) -> PackageLimits:
-    return PackageLimits(
-        total_bytes=settings.package_max_bytes,
-        files=settings.package_max_files,
-        depth=settings.package_max_depth,
-        line_bytes=settings.package_max_line_bytes,
-        seconds=settings.package_max_seconds,
-    )
 
 
 def _sidecar_token(home: Path) -> tuple[SecretStr, Path]:
