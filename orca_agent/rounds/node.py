@@ -175,7 +175,7 @@ class RoundsNode:
             votes[claim] = (await self._parts.auditing.review(duty.round, claim)).vote
 
     async def _vote(self, task: TaskState, duty: Duty) -> None:
-        is_valid = opinion_on(self._votes[duty.round], duty.subject) == "approve"
+        is_valid = opinion_on(self._votes[duty.round], duty.subject, claims_in(task, duty.round)) == "approve"
         await self._parts.acting.vote(duty.round, duty.subject, is_valid=is_valid)
 
     async def _list(self, task: TaskState, duty: Duty) -> None:
