@@ -81,7 +81,8 @@ class NodeFace:
         if not proofs:
             return True, "no proof was submitted: nothing is claimed"
         made = [await self._auditing.review(number, (worker, cid)) for cid in proofs]
-        vote = opinion_on({(one.worker, one.cid): one.vote for one in made}, worker)
+        votes = {(one.worker, one.cid): one.vote for one in made}
+        vote = opinion_on(votes, worker, votes)
         return _VOTES[vote], "; ".join(f"{one.cid}: {one.vote}: {one.reason}" for one in made)
 
     async def distribution(self, number: int) -> dict[str, int]:
