@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -104,21 +104,34 @@ class RoundsNode:
     async def _look_once(self, group: asyncio.TaskGroup) -> None:
         slot = await self._parts.chain.slot()
         snapshot = await self._parts.chain.task(self._settings.task_id)
-        await self._remember(snapshot, slot)
-        duties = due(snapshot.task, slot, self._parts.key, self._done())
-        for duty in set(self.look.troubles) - set(duties):
-            del self.look.troubles[duty]
-        for duty in duties:
-            if duty not in self._running and self._steady() >= self._not_before.get(duty, 0.0):
-                self._running[duty] = group.create_task(self._perform(snapshot.task, duty), name=f"{duty.kind} {duty.round}")
+        duties = await self._due(snapshot, slot)
+        if any(map(self._may_start, duties)) and snapshot.slot < slot:
+            # What is done is done upon the chain of now: a list made from a kept state would lack what came since.
+            snapshot = await self._parts.chain.fresh_task(self._settings.task_id)
+            slot = snapshot.slot
+            duties = await self._due(snapshot, slot)
+        for remembered in (self.look.troubles, self._not_before):
+            for duty in remembered.keys() - set(duties) - self._running.keys():
+                del remembered[duty]
+        for duty in filter(self._may_start, duties):
+            self._running[duty] = group.create_task(self._perform(snapshot.task, duty), name=f"{duty.kind} {duty.round}")
         is_begun = slot >= snapshot.task.starting_slot
         self.look.round = snapshot.task.clock.round_at(slot) if is_begun else None
         self.look.next_slot = next_slot(snapshot.task, slot)
         # What somebody refused is in ``troubles``; waiting for it would be waiting for ever.
-        self.look.due = [duty for duty in {*duties, *self._running} if duty in self._running or duty not in self.look.troubles]
+        self.look.due = sorted({*self._running, *(duty for duty in duties if duty not in self.look.troubles)})
         self.look.slot = slot
         self.look.blind = None
         self.look.count += 1
+
+    async def _due(self, snapshot: Snapshot, slot: int) -> list[Duty]:
+        await self._remember(snapshot, slot)
+        made = [one.round for one in await self._parts.records.open_assignments() if one.state == "proved"]
+        unreported = frozenset(number for number in made if number is not None)
+        return due(snapshot.task, slot, self._parts.key, self._done(unreported))
+
+    def _may_start(self, duty: Duty) -> bool:
+        return duty not in self._running and self._steady() >= self._not_before.get(duty, 0.0)
 
     async def _remember(self, snapshot: Snapshot, slot: int) -> None:
         """Read this node's own verdicts on the rounds that are looked at, and draw what it audits of a new one."""
@@ -128,19 +141,21 @@ class RoundsNode:
         for past in range(max(0, number - 2), number):
             if past not in self._votes:
                 self._votes[past] = {(one.worker, one.cid): one.vote for one in await self._parts.records.reviews_of(past)}
-            if past not in self._drawn and slot >= snapshot.task.clock.submission(past).end:
-                self._drawn[past] = draw(claims_in(snapshot.task, past), self._parts.key, self._settings.audits_per_round)
+            if past not in self._drawn and snapshot.slot >= snapshot.task.clock.submission(past).end:
+                claims, judged = claims_in(snapshot.task, past), self._votes[past].keys()
+                self._drawn[past] = draw(claims, self._parts.key, self._settings.audits_per_round, judged)
         for old in [past for past in self._votes if past < number - 2]:
             del self._votes[old]
             self._drawn.pop(old, None)
 
-    def _done(self) -> Done:
+    def _done(self, unreported: frozenset[int]) -> Done:
         return Done(
             votes=self._votes,
             drawn=self._drawn,
             checked=frozenset(self._checked),
             paid=frozenset(self._paid),
             settled=frozenset(self._settled or ()),
+            unreported=unreported,
         )
 
     async def _perform(self, task: TaskState, duty: Duty) -> None:
@@ -166,7 +181,9 @@ class RoundsNode:
     async def _submit(self, task: TaskState, duty: Duty) -> None:
         value = await self._parts.submitting.value_for(duty.round)
         await self._parts.acting.submit(duty.round, value)
-        await self._parts.records.keep_submission(duty.round, value)
+        # What counts is what the chain took, also if that was said before a crash, and of other records.
+        taken = (await self._parts.chain.fresh_task(task.task_id)).task.submitted(duty.round, self._parts.key)
+        await self._parts.records.keep_submission(duty.round, value if taken is None else taken.submission_value)
         log.info("round %s: %s", duty.round, value)
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
@@ -175,7 +192,7 @@ class RoundsNode:
             votes[claim] = (await self._parts.auditing.review(duty.round, claim)).vote
 
     async def _vote(self, task: TaskState, duty: Duty) -> None:
-        is_valid = opinion_on(self._votes[duty.round], duty.subject) == "approve"
+        is_valid = opinion_on(self._votes[duty.round], duty.subject, claims_in(task, duty.round)) == "approve"
         await self._parts.acting.vote(duty.round, duty.subject, is_valid=is_valid)
 
     async def _list(self, task: TaskState, duty: Duty) -> None:
@@ -219,7 +236,7 @@ class RoundsNode:
         return distribution, reading
 
 
-def draw(claims: frozenset[Claim], key: str, most: int) -> frozenset[Claim]:
-    """Choose which claims of others are audited, so that nobody can foresee it."""
-    others = sorted(claim for claim in claims if claim[0] != key)
-    return frozenset(SystemRandom().sample(others, min(most, len(others))))
+def draw(claims: frozenset[Claim], key: str, most: int, judged: Collection[Claim] = ()) -> frozenset[Claim]:
+    """Choose which claims of others are audited, so that nobody can foresee it; what was judged before a restart is of them."""
+    others = sorted(claim for claim in claims if claim[0] != key and claim not in judged)
+    return frozenset(SystemRandom().sample(others, min(max(0, most - len(judged)), len(others)))) | (claims & frozenset(judged))

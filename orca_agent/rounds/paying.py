@@ -88,7 +88,8 @@ class Paying:
         elif any(result.verdict == "not_measured" for result in results) and not any(
             result.verdict == "mismatch" for result in results
         ):
-            reading.missing.append(f"{cid} of {worker}: {results[0].detail}")
+            unread = next(result for result in results if result.verdict == "not_measured")
+            reading.missing.append(f"{cid} of {worker}: {unread.detail}")
 
     async def _read_verdicts(self, number: int, auditor: str, value: str, reading: Reading) -> None:
         try:

@@ -11,15 +11,15 @@ and its own verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from koii_chain.clock import RoundClock
+from koii_chain.clock import RoundClock, Window
 from koii_chain.distribution import Claim, no_list_can_come
 from koii_chain.leader import successors
 from koii_chain.stake import task_standing
-from koii_chain.state import Submission, TaskState
+from koii_chain.state import Submission, TaskState, Trigger
 from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict import Vote
 
@@ -49,6 +49,8 @@ class Done:
     checked: frozenset[tuple[int, str]] = frozenset()
     paid: frozenset[tuple[int, str]] = frozenset()
     settled: frozenset[int] = frozenset()
+    #: rounds with a proof that is made and not reported yet: only what was reported is submitted
+    unreported: frozenset[int] = frozenset()
 
 
 def due(task: TaskState, slot: int, key: str, done: Done) -> list[Duty]:
@@ -73,10 +75,10 @@ def next_slot(task: TaskState, slot: int) -> int:
     clock, number = task.clock, task.clock.round_at(slot)
     moments = [clock.start_of(number + 1)]
     if number >= 1:
-        moments += [clock.submission(number - 1).end]
+        moments += [clock.submission(number - 1).end, _late_from(clock.submission(number - 1))]
     for past in range(max(0, number - LOOK_BACK), number):
-        if (pending := pending_list(task, past)) is not None:
-            moments += _payout_slots(clock, past, pending[1])
+        for _, entry in unpaid_lists(task, past):
+            moments += _payout_slots(clock, past, entry)
     return min(moment for moment in moments if moment > slot)
 
 
@@ -86,12 +88,15 @@ def claims_in(task: TaskState, number: int) -> frozenset[Claim]:
     return frozenset((worker, cid) for worker, entry in submitted.items() for cid in proofs_in(entry.submission_value))
 
 
-def pending_list(task: TaskState, number: int) -> tuple[str, Submission] | None:
-    """Return the newest list of a round that is not paid, with who made it."""
-    if task.distributions_audit_record.get(number) == "PayoutSuccessful":
-        return None
-    lists = task.distribution_rewards_submission.get(number, {})
-    return max(lists.items(), key=lambda item: (item[1].slot, item[0]), default=None)
+def unpaid_lists(task: TaskState, number: int) -> list[tuple[str, Submission]]:
+    """Return the lists of a round that may still be paid, with who made each, the oldest first.
+
+    The chain does not say which of several lists failed; where there is one only, it was that.
+    """
+    lists, record = task.distribution_rewards_submission.get(number, {}), task.distributions_audit_record.get(number)
+    if record == "PayoutSuccessful" or (record == "PayoutFailed" and len(lists) == 1):
+        return []
+    return sorted(lists.items(), key=lambda item: (item[1].slot, item[0]))
 
 
 def _submit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
@@ -100,9 +105,14 @@ def _submit(task: TaskState, slot: int, key: str, done: Done, number: int) -> li
     window = task.clock.submission(number)
     if slot not in window:
         return []
-    # Verdicts that are still being made are waited for, but not to the last moment.
-    is_late = slot >= window.first + 3 * len(window) // 4
-    return [] if _unfinished(task, key, done, number - 1) and not is_late else [Duty(number, "submit")]
+    # Verdicts that are still being made and proofs that are still being reported are waited for, but not to the last moment.
+    is_waiting = number in done.unreported or _unfinished(task, key, done, number - 1)
+    return [] if is_waiting and slot < _late_from(window) else [Duty(number, "submit")]
+
+
+def _late_from(window: Window) -> int:
+    """Return the slot from which on a submission waits for nothing."""
+    return window.first + 3 * len(window) // 4
 
 
 def _audit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
@@ -123,32 +133,44 @@ def _unfinished(task: TaskState, key: str, done: Done, number: int) -> bool:
 def _vote(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
     if number < 0 or slot not in task.clock.audit(number):
         return []
-    duties = []
-    for worker in sorted({worker for worker, _ in done.votes.get(number, {})}):
+    claims, duties = claims_in(task, number), []
+    for worker in sorted({worker for worker, _ in claims} - {key}):
         trigger = task.submissions_audit_trigger.get(number, {}).get(worker)
-        has_voted = trigger is not None and any(vote.voter == key for vote in trigger.votes)
-        opinion = opinion_on(done.votes[number], worker)
-        if not has_voted and (opinion == "reject" or (opinion == "approve" and trigger is not None)):
+        opinion = opinion_on(done.votes.get(number, {}), worker, claims)
+        if not _has_voted(trigger, key) and (opinion == "reject" or (opinion == "approve" and trigger is not None)):
             duties.append(Duty(number, "vote", worker))
     return duties
 
 
-def opinion_on(votes: Mapping[Claim, Vote], worker: str) -> Vote:
-    """Return what verdicts on a worker's proofs say of its whole submission, which is what the chain votes on."""
-    theirs = {vote for (owner, _), vote in votes.items() if owner == worker}
+def _has_voted(trigger: Trigger | None, key: str) -> bool:
+    return trigger is not None and any(vote.voter == key for vote in trigger.votes)
+
+
+def opinion_on(votes: Mapping[Claim, Vote], worker: str, claims: Iterable[Claim]) -> Vote:
+    """Return what verdicts on a worker's ``claims`` say of its whole submission, which is what the chain votes on.
+
+    One rejected proof rejects it; it is approved only where every proof in it was looked at and approved.
+    """
+    theirs = {votes.get(claim, "abstain") for claim in claims if claim[0] == worker}
     return "reject" if "reject" in theirs else "approve" if theirs == {"approve"} else "abstain"
 
 
 def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
-    """Return the duty to make a round's list, or to check the one that somebody made."""
+    """Return the duty to make a round's list, or to check each one that somebody made."""
     record = task.distributions_audit_record.get(number)
     if record == "PayoutSuccessful" or not claims_in(task, number):
         return []
-    pending = pending_list(task, number)
-    if pending is not None and (number, pending[0]) not in done.paid:
-        maker, entry = pending
-        is_open = slot < task.clock.payout_from(number, entry.slot)
-        return [Duty(number, "check_list", maker)] if is_open and maker != key and (number, maker) not in done.checked else []
+    pending = [(maker, entry) for maker, entry in unpaid_lists(task, number) if (number, maker) not in done.paid]
+    if pending:
+        triggers = task.distributions_audit_trigger.get(number, {})
+        return [
+            Duty(number, "check_list", maker)
+            for maker, entry in pending
+            if maker != key
+            and (number, maker) not in done.checked
+            and slot < task.clock.payout_from(number, entry.slot)
+            and not _has_voted(triggers.get(maker), key)
+        ]
     if (number, key) in done.checked or slot not in task.clock.distribution(number, retries=task.allowed_failed_distributions):
         return []
     if task.submitted(number, key) is None or key in task.distribution_rewards_submission.get(number, {}):
@@ -160,13 +182,12 @@ def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list
 
 
 def _close(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
-    """Return the duties that end a round: have its list paid, and say so to the middle server."""
+    """Return the duties that end a round: have its lists paid, and say so to the middle server."""
     duties = []
-    pending = pending_list(task, number)
-    if pending is not None and (number, pending[0]) not in done.paid:
-        own, others = _payout_slots(task.clock, number, pending[1])
-        if slot >= (own if pending[0] == key else others):
-            duties.append(Duty(number, "payout", pending[0]))
+    for maker, entry in unpaid_lists(task, number):
+        own, others = _payout_slots(task.clock, number, entry)
+        if (number, maker) not in done.paid and slot >= (own if maker == key else others):
+            duties.append(Duty(number, "payout", maker))
     is_over = task.distributions_audit_record.get(number) == "PayoutSuccessful" or no_list_can_come(task, number, slot)
     if is_over and number not in done.settled and claims_in(task, number):
         duties.append(Duty(number, "settle"))

@@ -66,10 +66,8 @@ class NodeFace:
         return await reviews(self._records, number)
 
     async def value_for(self, number: int) -> str:
-        """Return what goes on chain for a round; it is kept as what was said."""
-        value = await self._submitting.value_for(number)
-        await self._records.keep_submission(number, value)
-        return value
+        """Return what goes on chain for a round."""
+        return await self._submitting.value_for(number)
 
     async def audit(self, number: int, worker: str, value: str) -> tuple[bool | None, str]:
         """Return the vote on what a worker submitted for a round, None where it could not be told, and the reason.
@@ -83,7 +81,8 @@ class NodeFace:
         if not proofs:
             return True, "no proof was submitted: nothing is claimed"
         made = [await self._auditing.review(number, (worker, cid)) for cid in proofs]
-        vote = opinion_on({(one.worker, one.cid): one.vote for one in made}, worker)
+        votes = {(one.worker, one.cid): one.vote for one in made}
+        vote = opinion_on(votes, worker, votes)
         return _VOTES[vote], "; ".join(f"{one.cid}: {one.vote}: {one.reason}" for one in made)
 
     async def distribution(self, number: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ from procrastinate.jobs import Status
 from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
-from orca_agent.store.events import close_events, note
+from orca_agent.store.events import cancel_topic, close_events, note
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
@@ -278,11 +278,6 @@ class RunQueue:
             raise _unavailable(error) from error
         except (psycopg.Error, ConnectorException) as error:
             raise _unavailable(error) from error
-
-
-def cancel_topic(run_id: str) -> str:
-    """Return what is notified when somebody wants a run ended."""
-    return f"cancel {run_id}"
 
 
 async def _changed(

@@ -9,7 +9,8 @@ from contextlib import aclosing
 import httpx
 import pytest
 
-from tests.unit.orca_agent.api.service import Event, Service, code, events_in, service, spec_of
+from orca_agent.store.events import NewEvent
+from tests.unit.orca_agent.api.service import Service, code, service, spec_of
 
 WHOLE = [
     "queued",
@@ -130,23 +131,20 @@ async def test_a_service_that_stops_ends_its_streams(idle: Service) -> None:
         assert [event.kind for event in await following] == ["queued"]
 
 
-async def test_a_reader_that_does_not_read_is_cut_off_and_nobody_else_notices(database_url: str) -> None:
-    async with service(database_url, send_seconds=0.3, followers=1) as agent:
-        agent.model.reply = lambda *_: "word " * 100_000
-        run_id = await agent.store(spec_of(*(f"A{number}" for number in range(5))))
-        host, port = httpx.URL(agent.address).host, httpx.URL(agent.address).port
+async def test_a_reader_that_does_not_read_is_cut_off_and_makes_room(database_url: str) -> None:
+    async with service(database_url, works=False, send_seconds=0.3, followers=1) as idle:
+        run_id = await idle.store(spec_of("A"))
+        claim = await idle.services.queue.claim(run_id, "me")
+        assert claim is not None
+        more_than_any_buffer = [NewEvent("delta", {"text": "x" * 200_000}, 0.0)] * 100
+        await idle.services.events.append(claim.hold, more_than_any_buffer, batch=1)
+        host, port = httpx.URL(idle.address).host, httpx.URL(idle.address).port
         with socket.socket() as reader:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect((host, port))
             reader.sendall(f"GET /v1/runs/{run_id}/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-            assert (await agent.ended(run_id))["status"] == "success"
+            assert await asyncio.to_thread(reader.recv, 12) == b"HTTP/1.1 200"
+            assert await _status(idle, run_id) == 429
             async with asyncio.timeout(10):
-                while (events := await _followed(agent, run_id)) is None:
-                    await asyncio.sleep(0.1)
-        assert "".join(event.data["text"] for event in events if event.kind == "delta") == "word " * 500_000
-
-
-async def _followed(agent: Service, run_id: str) -> list[Event] | None:
-    """Return all events, or None if there was no room for this reader."""
-    async with agent.client.stream("GET", f"/v1/runs/{run_id}/events") as answer:
-        return None if answer.status_code == 429 else [event async for event in events_in(answer)]
+                while await _status(idle, run_id) == 429:
+                    await asyncio.sleep(0.05)

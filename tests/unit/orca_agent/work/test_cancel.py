@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -14,7 +14,8 @@ import pytest
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.database import parameters
-from orca_agent.store.events import EventLog
+from orca_agent.store.events import EventLog, NewEvent
+from orca_agent.store.journal import Hold
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.finished import read_finished
 from orca_agent.work.intake import Intake
@@ -219,7 +220,14 @@ async def test_a_run_that_fails_tells_why(scene: Scene) -> None:
     assert json.loads(last.body)["reason"].startswith("model_unavailable")
 
 
-async def test_all_that_a_run_told_is_there_when_it_is_said_to_have_ended(scene: Scene) -> None:
+async def test_all_that_a_run_told_is_there_when_it_is_said_to_have_ended(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = scene.events.append
+
+    async def slowly(hold: Hold, events: Sequence[NewEvent], *, batch: int) -> None:
+        await asyncio.sleep(0.3)
+        await append(hold, events, batch=batch)
+
+    monkeypatch.setattr(scene.events, "append", slowly)
     run_id = await scene.submit()
     working = asyncio.create_task(scene.worker.work(run_id))
     await scene.events.until_closed(run_id, 10.0)
