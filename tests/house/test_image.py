@@ -131,6 +131,13 @@ def test_its_command_is_one_of_ours_and_does_not_bring_a_key() -> None:
     assert {name for name in image_environment() if name.startswith("ORCA_")} <= known_variables()
 
 
+@pytest.mark.parametrize("name", ["agent", "node"])
+def test_it_listens_where_its_health_check_asks(name: str) -> None:
+    (port,) = [each for each in typer.main.get_command(app).commands[name].params if each.name == "port"]  # type: ignore[attr-defined]
+    assert (port.envvar, str(port.default)) == ("ORCA_PORT", image_environment()["ORCA_PORT"])
+    assert "os.environ.get('ORCA_PORT') or 8080" in only("HEALTHCHECK")
+
+
 def test_ports_signal_and_labels() -> None:
     assert only("EXPOSE").split() == ["8080", "8081"]
     assert only("STOPSIGNAL") == "SIGTERM"
