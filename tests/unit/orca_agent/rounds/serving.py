@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,18 +62,23 @@ class ServedRoom(Room):
     """A room whose items are of the nodes' task, and whose ``time`` is what its clock is ahead by."""
 
     url = ""
+    clients: list[MiddleClient]
 
     async def create(self, **changed: Any) -> httpx.Response:
         return await super().create(**({"task_id": TASK, "models": [{"name": "scripted"}]} | changed))
 
+    def now(self) -> float:
+        return time.time() + self.time[0]
+
     def client_of(self, number: int = 1, *, patience: float = 5.0, seconds: float = 5.0) -> MiddleClient:
-        return MiddleClient(
-            self.url, TASK, identity(number), seconds=seconds, patience=patience, clock=lambda: time.time() + self.time[0]
-        )
+        self.clients.append(MiddleClient(self.url, TASK, identity(number), seconds=seconds, patience=patience, clock=self.now))
+        return self.clients[-1]
 
 
 @asynccontextmanager
-async def served_room(database_url: str, **changed: Any) -> AsyncIterator[ServedRoom]:
+async def served_room(
+    database_url: str, *, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app, **changed: Any
+) -> AsyncIterator[ServedRoom]:
     """A room on that database; nodes 1 to 9 are staked."""
     chain, ahead, listening = FakeChain(), [0.0], listen("127.0.0.1", 0)
     for number in range(1, 10):
@@ -81,11 +86,15 @@ async def served_room(database_url: str, **changed: Any) -> AsyncIterator[Served
     audience = urlsplit(address_of(listening)).netloc
     given = settings(database_url, audience=audience, task_ids=(TASK,), is_devnet=True, **changed)
     api_key = await issue(database_url)
-    app = create_app(given, chain, clock=lambda: time.time() + ahead[0])
+    app = wrap(create_app(given, chain, clock=lambda: time.time() + ahead[0]))
     async with served(app, listening) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         room = ServedRoom(given, chain, client, api_key, ahead)
-        room.url = url
-        yield room
+        room.url, room.clients = url, []
+        try:
+            yield room
+        finally:
+            for made in room.clients:
+                await made.close()
 
 
 async def until(condition: Any, *, seconds: float = 20.0) -> None:

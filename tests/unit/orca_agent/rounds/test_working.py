@@ -243,7 +243,6 @@ async def scene(database_url: str, middle_url: str) -> AsyncIterator[Scene]:
         yield made
         serving.cancel()
         await asyncio.wait([serving])
-        await middle.close()
     await journal.close()
 
 
