@@ -126,7 +126,7 @@ class MiddleReader:
 
     async def _asked(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Ask, and ask again with the same bytes while the server does not answer."""
-        wait = wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2)
+        wait = wait_exponential_jitter(multiplier=0.2, max=3.0, jitter=0.2)
         stop = stop_after_delay(self._patience)
         async for attempt in AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(UnavailableError), reraise=True):
             with attempt:

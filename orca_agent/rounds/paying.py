@@ -72,7 +72,7 @@ class Paying:
             reading.missing.append(f"{cid} of {worker}: {error.detail}")
             return
         except (InvalidError, LimitError) as error:
-            log.info("claim %s of %s counts for nothing: %s", cid, worker, error)
+            self._set_aside(f"{cid} of {worker}", error, reading)
             return
         case = Case(
             source=from_blocks(root, blocks, self._settings.limits),
@@ -102,9 +102,15 @@ class Paying:
         except UnavailableError as error:
             reading.missing.append(f"verdicts of {auditor}: {error.detail}")
         except OrcaError as error:  # a submission that cannot be read says nothing
-            log.info("verdicts of %s count for nothing: %s", auditor, error)
+            self._set_aside(f"verdicts of {auditor}", error, reading)
         else:
             reading.opinions += [opinion for verdict in said if (opinion := self._opinion(number, verdict, reading)) is not None]
+
+    def _set_aside(self, what: str, error: OrcaError, reading: Reading) -> None:
+        """Count it for nothing, or as missing where others, who were not told to read less, may well read it."""
+        log.info("%s: counts for nothing: %s", what, error)
+        if isinstance(error, LimitError) and self._settings.limits.are_below_the_protocols:
+            reading.missing.append(f"{what}: {error.detail}")
 
     def _opinion(self, number: int, verdict: VerdictStatement, reading: Reading) -> Opinion | None:
         """Return what a verdict says about a claim of the round, if it is about one, by the checks that its lease requires."""
