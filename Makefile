@@ -3,9 +3,9 @@
 .PHONY: run test check format bench docs lock clean help
 PY := .venv/bin/python
 
-run: ## set up, start a devnet, take one real work item through it, print what happened
+run: ## set up, start a devnet, take one work item through it to payment (SPEC=file takes another one)
 	@scripts/setup node
-	@$(PY) examples/walk.py examples/market-analysis.json
+	@ORCA_HOME="$${ORCA_HOME:-.orca}" .venv/bin/orca devnet --once $(or $(SPEC),examples/market-analysis.json)
 
 test: ## set up, run every test in random order (ARGS="-k replay -x" reaches pytest)
 	@scripts/setup dev

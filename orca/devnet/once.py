@@ -7,12 +7,11 @@ import base64
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from koii_chain.state import Submission
-from orca.cli.progress import RemoteProgress
 from orca.devnet import genesis
 from orca.devnet.conductor import Conductor
 from orca.devnet.layout import TASK_ID
@@ -24,6 +23,8 @@ from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict_statement import VerdictStatement, open_verdict
 
 Say = Callable[[str], None]
+#: shows one event of a run: its kind and its body
+Show = Callable[[str, dict[str, Any]], None]
 
 #: statuses of a work item after which nothing happens to it
 _FINAL: Final = frozenset({"done", "unpaid", "failed", "cancelled"})
@@ -57,12 +58,12 @@ class Paid:
 class Once:
     """Takes one item through a running devnet."""
 
-    def __init__(self, devnet: Devnet, say: Say, *, seconds: float = 900.0) -> None:
+    def __init__(self, devnet: Devnet, say: Say, show: Show, *, seconds: float = 900.0) -> None:
         self._devnet = devnet
         self._say = say
         self._seconds = seconds
         self._status = "queued"
-        self._progress = RemoteProgress()
+        self._show_event = show
         self._http = httpx.AsyncClient(
             base_url=devnet.middle_url, headers={"x-api-key": devnet.api_key}, timeout=10.0, trust_env=False
         )
@@ -153,7 +154,7 @@ class Once:
     async def _show(self, node: NodeProcess, run_id: str) -> None:
         try:
             async for told in follow(node.http, run_id):
-                self._progress.told(told.kind, told.body)
+                self._show_event(told.kind, told.body)
         except OrcaError as error:
             self._say(f"  its progress cannot be shown: {error}")
 
