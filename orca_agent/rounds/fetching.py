@@ -1,6 +1,6 @@
 """Gets a peer's tree: from this node's own store, from its owner's gateway, from the operator's list, from any other peer.
 
-Which gateway belongs to whom, the middle server says; it is asked again when an owner's is not known. Where the bytes come
+Which gateway belongs to whom, the middle server says; it is asked again when an owner's is not known or gave nothing. Where the bytes come
 from makes no difference to what they are: every block is checked by its hash.
 """
 
@@ -11,7 +11,7 @@ import logging
 
 from orca_agent.rounds.middle import MiddleReader
 from orca_agent.rounds.settings import RoundsSettings
-from orca_protocol.errors import OrcaError
+from orca_protocol.errors import OrcaError, UnavailableError
 from proof_store.base import BlockStore
 from proof_store.cid import Cid
 from proof_store.gateways import GatewayReader
@@ -37,10 +37,18 @@ class PeerFetcher:
         """
         if await asyncio.to_thread(is_whole, cid, self._own, self._settings.limits.of_tree):
             return self._own
-        return await self._reader.fetch(cid, await self._ways_to(owner), self._settings.limits.of_tree)
+        ways = await self._ways_to(owner)
+        try:
+            return await self._reader.fetch(cid, ways, self._settings.limits.of_tree)
+        except UnavailableError:
+            # Who has moved since has told the middle server.
+            again = await self._ways_to(owner, anew=True)
+            if again == ways:
+                raise
+            return await self._reader.fetch(cid, again, self._settings.limits.of_tree)
 
-    async def _ways_to(self, owner: str) -> list[str]:
-        if owner not in self._gateways:
+    async def _ways_to(self, owner: str, *, anew: bool = False) -> list[str]:
+        if anew or owner not in self._gateways:
             try:
                 self._gateways = await self._middle.peers()
             except OrcaError as error:
