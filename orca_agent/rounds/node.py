@@ -20,7 +20,7 @@ from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
 from orca_agent.rounds.middle import MiddleClient
 from orca_agent.rounds.paying import Paying, Reading, outcomes_json
-from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, next_slot, opinion_on
+from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, is_late, next_slot, opinion_on
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
@@ -164,10 +164,26 @@ class RoundsNode:
             self._running.pop(duty, None)
 
     async def _submit(self, task: TaskState, duty: Duty) -> None:
+        await self._leave_to_another(task, duty.round)
         value = await self._parts.submitting.value_for(duty.round)
         await self._parts.acting.submit(duty.round, value)
         await self._parts.records.keep_submission(duty.round, value)
         log.info("round %s: %s", duty.round, value)
+
+    async def _leave_to_another(self, task: TaskState, number: int) -> None:
+        """Raise InvalidError ``key_used_twice`` while another process with this key has a proof to submit that is not known here.
+
+        A key submits once. At the end of the window nobody is waited for, and a middle server that does not answer is not either.
+        """
+        if self.look.slot is None or is_late(task, self.look.slot, number):
+            return
+        try:
+            reported = {one.cid for one in await self._parts.middle.results(number) if one.worker == self._parts.key}
+        except OrcaError as error:
+            log.warning("whether another process uses this key is not known: %s", error)
+            return
+        if foreign := sorted(reported - {one.cid for one in await self._parts.records.assignments_of(number)}):
+            raise InvalidError("key_used_twice", f"another process with this node's key made {foreign[0]}, and is left to submit it")
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
         votes = self._votes[duty.round]

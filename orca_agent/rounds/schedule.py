@@ -97,12 +97,16 @@ def pending_list(task: TaskState, number: int) -> tuple[str, Submission] | None:
 def _submit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
     if number < 0 or task.submitted(number, key) is not None:
         return []
-    window = task.clock.submission(number)
-    if slot not in window:
+    if slot not in task.clock.submission(number):
         return []
     # Verdicts that are still being made are waited for, but not to the last moment.
-    is_late = slot >= window.first + 3 * len(window) // 4
-    return [] if _unfinished(task, key, done, number - 1) and not is_late else [Duty(number, "submit")]
+    return [] if _unfinished(task, key, done, number - 1) and not is_late(task, slot, number) else [Duty(number, "submit")]
+
+
+def is_late(task: TaskState, slot: int, number: int) -> bool:
+    """Whether so little is left of a round's submission window that nothing is waited for."""
+    window = task.clock.submission(number)
+    return slot >= window.first + 3 * len(window) // 4
 
 
 def _audit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
@@ -168,7 +172,8 @@ def _close(task: TaskState, slot: int, key: str, done: Done, number: int) -> lis
         if slot >= (own if pending[0] == key else others):
             duties.append(Duty(number, "payout", pending[0]))
     is_over = task.distributions_audit_record.get(number) == "PayoutSuccessful" or no_list_can_come(task, number, slot)
-    if is_over and number not in done.settled and claims_in(task, number):
+    # Also a round without claims: what was reported for it and never came on chain would wait for ever.
+    if is_over and number not in done.settled and task.submissions.get(number):
         duties.append(Duty(number, "settle"))
     return duties
 
