@@ -90,11 +90,6 @@ class Network:
         """The result that stands for it."""
         return dict((await self._http.get(f"/v1/work-items/{item}/result")).json())
 
-    async def leases(self, member: Member) -> int:
-        """How many leases a key ever got."""
-        nodes = (await self._http.get("/v1/nodes")).json()["nodes"]
-        return next((int(node["leases"]) for node in nodes if node["staking_key"] == member.key), 0)
-
     def is_(self, item: str, *statuses: str) -> Condition:
         """Whether the item has one of these statuses; a middle server that is away says no."""
 
