@@ -65,8 +65,8 @@ class Network:
 
     # work items
 
-    async def post(self, spec: bytes | None = None, *, funded: bool = True) -> str:
-        """Post an item and put its price into the pot; returns its id."""
+    async def post(self, spec: bytes | None = None) -> str:
+        """Post an item; returns its id. The pot is full."""
         body = {
             "spec": (spec or spec_of()).decode(),
             "price": str(PRICE),
@@ -78,8 +78,6 @@ class Network:
         assert answer.status_code == 201, answer.text
         item = str(answer.json()["id"])
         self._posted.append(item)
-        if funded:
-            await genesis.fund(self.devnet.chain, PRICE)
         return item
 
     async def item(self, item: str) -> dict[str, Any]:
@@ -365,6 +363,7 @@ async def network_in(folder: Path, *, nodes: int) -> AsyncIterator[Network]:
     with scripted_server(max_seconds=1200) as models:
         extra = {"ORCA_OPENAI_BASE_URL": models.openai, "ORCA_MIDDLE_HEARTBEAT_SECONDS": PATIENT}
         async with Devnet(Layout(data, nodes), extra=extra) as devnet:
+            await genesis.fund(devnet.chain, 100 * PRICE)
             network = Network(devnet, models)
             network.script()
             try:

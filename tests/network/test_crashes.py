@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from orca.devnet import genesis
 from orca.devnet.layout import TASK_ID, Member
 from orca_agent.rounds.middle import MiddleClient, Todo
 from orca_agent.rounds.settings import Identity
@@ -54,7 +53,9 @@ async def test_a_worker_that_is_killed_and_started_again_goes_on_under_its_lease
     assert (shown["attempts"], shown["fencing_token"]) == (1, "1")
 
 
-async def test_a_worker_that_stays_away_loses_its_item_and_its_late_result_is_refused_by_its_fencing_token(network: Network) -> None:
+async def test_a_worker_that_stays_away_loses_its_item_and_its_late_result_is_refused_by_its_fencing_token(
+    network: Network,
+) -> None:
     await network.restart_middle(ORCA_MIDDLE_HEARTBEAT_SECONDS="4")
     name, before = new_name(), await network.earned()
     network.script(**{f"{name}A1": {"first": 1, "kind": "held"}})
@@ -158,7 +159,7 @@ async def test_no_lease_is_given_while_the_chain_cannot_tell_who_is_staked(netwo
     before = await network.earned()
     await network.kill(network.devnet.chain_process)
     await network.restart_middle()  # it remembers for a moment who was staked
-    item = await network.post(funded=False)
+    item = await network.post()
     member = network.living[0].member
     client = MiddleClient(network.devnet.middle_url, TASK_ID, Identity(member.staking, member.account), patience=0.1)
     async with refused("connect_failed", "timeout", "chain_unavailable"):
@@ -168,7 +169,6 @@ async def test_no_lease_is_given_while_the_chain_cannot_tell_who_is_staked(netwo
     assert (shown["status"], shown["attempts"]) == ("queued", 0)
 
     await network.devnet.start_chain()
-    await genesis.fund(network.devnet.chain, PRICE)
     await network.wait(network.is_(item, "leased", "reported", "in_review"), "somebody claims it")
     assert await network.wind_until_over(item) == ["done"]
     await is_paid_once(network, item, before)
