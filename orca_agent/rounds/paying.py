@@ -18,7 +18,7 @@ from koii_chain.state import TaskState
 from orca_agent.rounds.auditing import Fetcher
 from orca_agent.rounds.schedule import claims_in
 from orca_agent.rounds.settings import RoundsSettings
-from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease
 from orca_protocol.round_value import read_round_value
 from orca_protocol.verdict_bundle import read_bundle
@@ -68,11 +68,11 @@ class Paying:
         try:
             root = Cid.parse(cid)
             blocks = await self._fetcher.fetch(root, worker)
-        except UnavailableError as error:
-            reading.missing.append(f"{cid} of {worker}: {error.detail}")
-            return
-        except (InvalidError, LimitError) as error:
-            log.info("claim %s of %s counts for nothing: %s", cid, worker, error)
+        except OrcaError as error:
+            if self._is_own_fault(error):
+                reading.missing.append(f"{cid} of {worker}: {error.detail}")
+            else:
+                log.info("claim %s of %s counts for nothing: %s", cid, worker, error)
             return
         case = Case(
             source=from_blocks(root, blocks, self._settings.limits),
@@ -98,12 +98,18 @@ class Paying:
             root = Cid.parse(folder)
             blocks = await self._fetcher.fetch(root, auditor)
             said = read_bundle(read_directory(root, blocks, self._settings.limits.of_tree), auditor)
-        except UnavailableError as error:
-            reading.missing.append(f"verdicts of {auditor}: {error.detail}")
         except OrcaError as error:  # a submission that cannot be read says nothing
-            log.info("verdicts of %s count for nothing: %s", auditor, error)
+            if self._is_own_fault(error):
+                reading.missing.append(f"verdicts of {auditor}: {error.detail}")
+            else:
+                log.info("verdicts of %s count for nothing: %s", auditor, error)
         else:
             reading.opinions += [opinion for verdict in said if (opinion := self._opinion(number, verdict, reading)) is not None]
+
+    def _is_own_fault(self, error: OrcaError) -> bool:
+        """Whether others may well have read it: it did not come, or is more than this operator wants to read."""
+        below = self._settings.limits.are_below_the_protocols
+        return isinstance(error, UnavailableError) or (isinstance(error, LimitError) and below)
 
     def _opinion(self, number: int, verdict: VerdictStatement, reading: Reading) -> Opinion | None:
         """Return what a verdict says about a claim of the round, if it is about one, by the checks that its lease requires."""
@@ -126,11 +132,7 @@ def outcomes_json(distribution: Distribution, reading: Reading, own: str) -> str
             "cid": cid,
             "outcome": outcome,
             "price": str(prices.get((worker, cid), 0)),
-            "approvals": sorted(
-                opinion.auditor
-                for opinion in reading.opinions
-                if (opinion.worker, opinion.cid, opinion.vote) == (worker, cid, "approve")
-            ),
+            "approvals": distribution.approvals.get((worker, cid), []),
             "own": worker == own,
         }
         for (worker, cid), outcome in distribution.outcomes.items()
