@@ -63,6 +63,7 @@ class RoundsNode:
         self._votes: dict[int, dict[Claim, Vote]] = {}
         self._drawn: dict[int, frozenset[Claim]] = {}
         self._checked: set[tuple[int, str]] = set()
+        self._sound: set[tuple[int, str]] = set()
         self._paid: set[tuple[int, str]] = set()
         self._settled: set[int] | None = None
         self._do: dict[Kind, Callable[[TaskState, Duty], Awaitable[None]]] = {
@@ -71,6 +72,7 @@ class RoundsNode:
             "vote": self._vote,
             "list": self._list,
             "check_list": self._check_list,
+            "defend_list": self._defend_list,
             "payout": self._payout,
             "collect": self._collect,
             "settle": self._settle,
@@ -140,6 +142,7 @@ class RoundsNode:
             drawn=self._drawn,
             checked=frozenset(self._checked),
             paid=frozenset(self._paid),
+            sound=frozenset(self._sound),
             settled=frozenset(self._settled or ()),
         )
 
@@ -206,8 +209,13 @@ class RoundsNode:
             log.warning("the list of round %s by %s is not judged: %s", duty.round, duty.subject, "; ".join(reading.missing))
         elif contradicts((await self._parts.chain.lists(self._settings.task_id, duty.round))[duty.subject], distribution):
             log.warning("the list of round %s by %s is not the one that follows from the chain", duty.round, duty.subject)
-            await self._parts.acting.vote_against_list(duty.round, duty.subject)
+            await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=False)
+        else:
+            self._sound.add((duty.round, duty.subject))
         self._checked.add((duty.round, duty.subject))
+
+    async def _defend_list(self, task: TaskState, duty: Duty) -> None:
+        await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=True)
 
     async def _payout(self, task: TaskState, duty: Duty) -> None:
         await self._parts.acting.pay_out(duty.round, duty.subject)

@@ -3,6 +3,7 @@
     start of round r     submit for r-1: proofs made in r-1, verdicts on r-2
     after its window     audit what others submitted for r-1; make or check the list of r-2
     audit window         vote on chain: against what was rejected, for what is disputed and was approved
+    until a list is paid vote against one that is wrong, and for one that is right and disputed
     from a list's time   have it paid, collect what was credited, tell the middle server what became of the round
 
 What the chain shows is never done again, whatever the node remembers: after a restart it begins with nothing but the chain
@@ -23,7 +24,7 @@ from koii_chain.state import Submission, TaskState
 from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict import Vote
 
-Kind = Literal["submit", "audit", "vote", "list", "check_list", "payout", "collect", "settle"]
+Kind = Literal["submit", "audit", "vote", "list", "check_list", "defend_list", "payout", "collect", "settle"]
 #: rounds that are looked back at; the chain keeps no more
 LOOK_BACK = 16
 
@@ -48,6 +49,8 @@ class Done:
     #: lists (round, maker) that were compared with its own, and lists that it had paid
     checked: frozenset[tuple[int, str]] = frozenset()
     paid: frozenset[tuple[int, str]] = frozenset()
+    #: lists that are the same as its own
+    sound: frozenset[tuple[int, str]] = frozenset()
     settled: frozenset[int] = frozenset()
 
 
@@ -151,8 +154,14 @@ def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list
     pending = pending_list(task, number)
     if pending is not None and (number, pending[0]) not in done.paid:
         maker, entry = pending
-        is_open = slot < task.clock.payout_from(number, entry.slot)
-        return [Duty(number, "check_list", maker)] if is_open and maker != key and (number, maker) not in done.checked else []
+        if maker == key or slot >= task.clock.payout_from(number, entry.slot):
+            return []
+        if (number, maker) not in done.checked:
+            return [Duty(number, "check_list", maker)]
+        # Who disputes a right list must not be the only one who votes: stake decides, and silence has none.
+        trigger = task.distributions_audit_trigger.get(number, {}).get(maker)
+        is_open = trigger is not None and all(vote.voter != key for vote in trigger.votes)
+        return [Duty(number, "defend_list", maker)] if is_open and (number, maker) in done.sound else []
     if (number, key) in done.checked or slot not in task.clock.distribution(number, retries=task.allowed_failed_distributions):
         return []
     if task.submitted(number, key) is None or key in task.distribution_rewards_submission.get(number, {}):

@@ -51,7 +51,7 @@ class Player:
         identity = Identity(member.staking, member.account)
         self.middle = MiddleClient(network.devnet.middle_url, TASK_ID, identity)
         self._chain = ChainClient(JsonRpc(RpcSettings((network.devnet.endpoint,))), stale_seconds=0.1)
-        self._acting = Acting(self._chain, TASK_ID, member.staking, member.main)
+        self.acting = Acting(self._chain, TASK_ID, member.staking, member.main)
         self._proofs: dict[int, list[str]] = {}
 
     @property
@@ -88,7 +88,7 @@ class Player:
         """Put proofs and verdicts on chain for a round."""
         await self.middle.announce(self._gateway)
         folder = str(build_directory(write_bundle(verdicts), self._blocks).cid) if verdicts else None
-        await self._acting.submit(number, write_round_value(RoundValue(tuple(self._proofs.get(number, ())), folder)))
+        await self.acting.submit(number, write_round_value(RoundValue(tuple(self._proofs.get(number, ())), folder)))
 
     async def earned(self) -> int:
         """What it was paid."""

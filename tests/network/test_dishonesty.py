@@ -264,6 +264,28 @@ async def verdict_of(network: Network, item: str, auditor: NodeProcess) -> Verdi
     return open_verdict(base64.b64decode(shown[0]["document"]), auditor.member.key) if shown else None
 
 
+async def test_a_right_list_that_somebody_votes_against_is_defended_by_the_others_and_paid(
+    network: Network, gateway: Served
+) -> None:
+    async with players_of(network, gateway.url, gateway.blocks, 18) as (player,):
+        item = await network.post()
+        await network.wait(network.is_(item, "in_review"), "the worker reports")
+        number = (await network.result(item))["round"]
+
+        async def is_listed() -> bool:
+            return bool((await network.task()).distribution_rewards_submission.get(number))
+
+        await network.wind(is_listed, "the list is on chain")
+        (maker,) = (await network.task()).distribution_rewards_submission[number]
+        await player.acting.vote_on_list(number, maker, is_valid=False)
+        assert await network.wind_until_over(item) == ["done"]
+        assert await network.amounts(number) == {(await network.author_of(item)).member.key: PRICE}
+        against = (await network.task()).distributions_audit_trigger[number][maker].votes
+        assert {vote.voter: vote.is_valid for vote in against} == {player.key: False} | {
+            node.member.key: True for node in network.devnet.nodes if node.member.key != maker
+        }
+
+
 async def test_a_package_whose_worker_is_gone_before_the_audit_is_neither_paid_nor_cut(network: Network) -> None:
     worker = network.devnet.nodes[0]
     before = await network.earned()
