@@ -150,6 +150,8 @@ class Working:
         if assignment.state == "leased":
             assignment = await self._run_and_prove(assignment, todo)
         if assignment.state == "proved":
+            # Auditors look for the proof where this key was heard last, which may have been before a restart.
+            await self._parts.middle.announce(self._settings.gateway)
             await self._held(self._parts.middle.report(todo, _known(assignment.cid)))
             assignment = await self._parts.records.move(assignment, "reported")
         if assignment.state == "reported":
