@@ -186,7 +186,9 @@ class RoundsNode:
             log.warning("whether another process uses this key is not known: %s", error)
             return
         if foreign := sorted(reported - {one.cid for one in await self._parts.records.assignments_of(number)}):
-            raise InvalidError("key_used_twice", f"another process with this node's key made {foreign[0]}, and is left to submit it")
+            raise InvalidError(
+                "key_used_twice", f"another process with this node's key made {foreign[0]}, and is left to submit it"
+            )
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
         votes = self._votes[duty.round]
