@@ -1,7 +1,7 @@
 """Gets a peer's tree: from this node's own store, from its owner's gateway, from the operator's list, from any other peer.
 
-Which gateway belongs to whom, the middle server says; it is asked again when an owner's is not known or gave nothing. Where the bytes come
-from makes no difference to what they are: every block is checked by its hash.
+Which gateway belongs to whom, the middle server says; it is asked again when an owner's is not known or gave nothing. Where
+the bytes come from makes no difference to what they are: every block is checked by its hash.
 """
 
 from __future__ import annotations

@@ -215,9 +215,13 @@ class Network:
 
     async def earned(self) -> dict[str, int]:
         """What each node has, in its account or still to be collected, by staking key."""
-        credited = (await self.task()).available_balances
         members = {node.member.key: node.member for node in self.devnet.nodes}
-        return {key: await self.devnet.balance(member) + credited.get(key, 0) for key, member in members.items()}
+        while True:  # what is just being collected must be seen on one side
+            before = await self.digest()
+            credited = (await self.task()).available_balances
+            held = {key: await self.devnet.balance(member) + credited.get(key, 0) for key, member in members.items()}
+            if await self.digest() == before:
+                return held
 
     async def amounts(self, number: int) -> dict[str, int]:
         """The list that was paid out for a round."""
