@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(240)]
 PRICE = "1500000"
 
 
-def processes_of(folder: Path) -> list[str]:
+def processes_of(folder: Path) -> dict[int, bytes]:
     """What runs for a devnet: whatever has its folder as a place to work, in its command line, or in its environment."""
-    place, found = os.fsencode(folder), []
+    place, found = os.fsencode(folder), {}
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
             continue
@@ -33,7 +34,7 @@ def processes_of(folder: Path) -> list[str]:
         except OSError:
             continue
         if place in said:
-            found.append(f"{process.name} {words[:200]!r}")
+            found[int(process.name)] = words[:200]
     return found
 
 
@@ -41,7 +42,7 @@ def until_none(folder: Path, seconds: float) -> None:
     until = time.monotonic() + seconds
     while (left := processes_of(folder)) and time.monotonic() < until:
         time.sleep(0.1)
-    assert left == []
+    assert left == {}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ def scene(open_folder: Path) -> Iterator[Scene]:
     spec = home / "spec.json"
     spec.write_bytes(spec_of())
     with scripted_server(max_seconds=1200) as models:
-        yield Scene(Shell(home, {"ORCA_OPENAI_BASE_URL": models.openai}), data, spec, models)
+        try:
+            yield Scene(Shell(home, {"ORCA_OPENAI_BASE_URL": models.openai}), data, spec, models)
+        finally:
+            for process in processes_of(data):  # whatever a failed test has left of its own
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
