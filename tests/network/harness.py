@@ -53,12 +53,10 @@ class Network:
     def __init__(self, devnet: Devnet, models: ScriptedServer) -> None:
         self.devnet = devnet
         self.models = models
-        self.nodes_max = devnet.layout.nodes
         #: nodes that run otherwise than they did at first
         self.changed: set[int] = set()
         self.middle_changed = False
         self._posted: list[str] = []
-        self._waits_for = "nothing: it stands"
         self._http = httpx.AsyncClient(
             base_url=devnet.middle_url, headers={"x-api-key": devnet.api_key}, timeout=20.0, trust_env=False
         )
