@@ -53,12 +53,10 @@ class Network:
     def __init__(self, devnet: Devnet, models: ScriptedServer) -> None:
         self.devnet = devnet
         self.models = models
-        self.nodes_max = devnet.layout.nodes
         #: nodes that run otherwise than they did at first
         self.changed: set[int] = set()
         self.middle_changed = False
         self._posted: list[str] = []
-        self._waits_for = "nothing: it stands"
         self._http = httpx.AsyncClient(
             base_url=devnet.middle_url, headers={"x-api-key": devnet.api_key}, timeout=20.0, trust_env=False
         )
@@ -215,9 +213,13 @@ class Network:
 
     async def earned(self) -> dict[str, int]:
         """What each node has, in its account or still to be collected, by staking key."""
-        credited = (await self.task()).available_balances
         members = {node.member.key: node.member for node in self.devnet.nodes}
-        return {key: await self.devnet.balance(member) + credited.get(key, 0) for key, member in members.items()}
+        while True:  # what is just being collected must be seen on one side
+            before = await self.digest()
+            credited = (await self.task()).available_balances
+            held = {key: await self.devnet.balance(member) + credited.get(key, 0) for key, member in members.items()}
+            if await self.digest() == before:
+                return held
 
     async def amounts(self, number: int) -> dict[str, int]:
         """The list that was paid out for a round."""

@@ -155,6 +155,15 @@ async def test_an_absent_auditor_changes_nothing_for_the_others(network: Network
     assert await is_paid_once(network, item, before) == worker.member
 
 
+async def test_an_item_whose_worker_is_gone_before_it_submitted_ends_unpaid_and_does_not_wait_for_ever(network: Network) -> None:
+    before = await network.earned()
+    item = await network.post()
+    await network.wait(network.is_(item, "in_review"), "the worker reports")
+    await network.kill(await network.author_of(item))
+    assert await network.wind_until_over(item) == ["unpaid"]
+    assert await network.earned() == before
+
+
 async def test_no_lease_is_given_while_the_chain_cannot_tell_who_is_staked(network: Network) -> None:
     before = await network.earned()
     await network.kill(network.devnet.chain_process)

@@ -97,23 +97,31 @@ async def stakes_of(network: Network, *keys: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Trial:
-    """One round with an honest item, an edited one, a copied one, and a lease that was claimed and paid in the round before."""
+    """One round with an honest item, an edited one, a copied one, and a lease that was claimed and paid in the round before.
 
-    network: Network
-    number: int
-    honest: str
-    edited: str
-    copied: str
-    twice: str
-    cids: dict[str, str]
-    worker: str
-    players: list[Player]
+    What the chain said of it is noted at once: it keeps the last rounds only.
+    """
+
+    edited: list[tuple[str, str, str]]
+    edited_signature: list[tuple[str, str, str]]
+    copied: list[tuple[str, str, str]]
+    twice: list[tuple[str, str, str]]
+    disputed: list[bool]
+    stakes: list[int]
     earned: list[int]
+    #: what was paid out for the round before, and for the round itself; the honest worker is ``worker``
+    paid_before: dict[str, int]
+    paid: dict[str, int]
+    worker: str
+    players: list[str]
     statuses: list[str]
+    #: whose results stand in the end for the edited and the copied item
+    successors: list[str]
+    nodes: set[str]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def trial(running: Network, gateway: Served) -> AsyncIterator[Trial]:
+async def trial(running: Network, gateway: Served) -> Trial:
     network = running
     async with players_of(network, gateway.url, gateway.blocks, 11, 12, 13) as players:
         editor, copier, repeater = players
@@ -128,54 +136,60 @@ async def trial(running: Network, gateway: Served) -> AsyncIterator[Trial]:
         honest = await network.post()
         await network.wait(network.is_(honest, "in_review"), "a node works honestly")
         worker = await network.author_of(honest)
-        cids = {honest: str((await network.result(honest))["cid"])}
         edited, copied = await editor.take(), await copier.take()
-        cids[edited.id] = editor.work(edited, number, with_edited_answer)
-        package = files_of(worker, cids[honest])
+        package = files_of(worker, str((await network.result(honest))["cid"]))
         output = read(Output, package["output.json"], max_bytes=OUTPUT_MAX_BYTES, where="output.json")
-        cids[copied.id] = copier.work(copied, number, copied_from(read_journal(package["journal.jsonl"]), output))
-        cids[twice.id] = repeater.work(twice, number)
-        await editor.report(edited, number, cids[edited.id])
-        await copier.report(copied, number, cids[copied.id])
+        copy = copied_from(read_journal(package["journal.jsonl"]), output)
+        of_edited, of_copied = editor.work(edited, number, with_edited_answer), copier.work(copied, number, copy)
+        of_twice = repeater.work(twice, number)
+        await editor.report(edited, number, of_edited)
+        await copier.report(copied, number, of_copied)
         await network.wind_to(clock.start_of(number + 1))
         for player in players:
             await player.submit(number)
         statuses = await network.wind_until_over(honest, edited.id, copied.id, twice.id)
-        earned = [await player.earned() for player in players]
-        yield Trial(network, number, honest, edited.id, copied.id, twice.id, cids, worker.member.key, players, earned, statuses)
+        return Trial(
+            edited=await each_said(network, number, of_edited, "replay"),
+            edited_signature=await each_said(network, number, of_edited, "authenticity"),
+            copied=await each_said(network, number, of_copied, "replay"),
+            twice=await each_said(network, number, of_twice, "eligibility"),
+            disputed=[await is_disputed(network, number, player) for player in players],
+            stakes=await stakes_of(network, *(player.key for player in players)),
+            earned=[await player.earned() for player in players],
+            paid_before=await network.amounts(number - 1),
+            paid=await network.amounts(number),
+            worker=worker.member.key,
+            players=[player.key for player in players],
+            statuses=statuses,
+            successors=[(await network.result(todo.id))["worker"] for todo in (edited, copied)],
+            nodes={node.member.key for node in network.devnet.nodes},
+        )
 
 
 async def test_answers_that_were_edited_are_rejected_by_replay_though_all_of_it_is_signed(trial: Trial) -> None:
-    said = await each_said(trial.network, trial.number, trial.cids[trial.edited], "replay")
-    assert said == [("reject", "mismatch", "request_differs")] * 3
-    assert await each_said(trial.network, trial.number, trial.cids[trial.edited], "authenticity") == [("reject", "valid", "ok")] * 3
-    assert await is_disputed(trial.network, trial.number, trial.players[0])
+    assert trial.edited == [("reject", "mismatch", "request_differs")] * 3
+    assert trial.edited_signature == [("reject", "valid", "ok")] * 3
 
 
 async def test_somebody_elses_run_under_ones_own_label_is_rejected_by_replay(trial: Trial) -> None:
-    said = await each_said(trial.network, trial.number, trial.cids[trial.copied], "replay")
-    assert said == [("reject", "mismatch", "request_differs")] * 3
-    assert await is_disputed(trial.network, trial.number, trial.players[1])
+    assert trial.copied == [("reject", "mismatch", "request_differs")] * 3
 
 
 async def test_a_lease_that_is_claimed_in_a_second_round_is_paid_for_the_first_and_rejected_in_the_second(trial: Trial) -> None:
-    said = await each_said(trial.network, trial.number, trial.cids[trial.twice], "eligibility")
-    assert said == [("reject", "mismatch", "result_differs")] * 3
-    assert await is_disputed(trial.network, trial.number, trial.players[2])
-    assert await trial.network.amounts(trial.number - 1) == {trial.players[2].key: PRICE}
+    assert trial.twice == [("reject", "mismatch", "result_differs")] * 3
+    assert trial.paid_before == {trial.players[2]: PRICE}
 
 
 async def test_who_is_rejected_is_cut_and_earns_nothing_where_somebody_honest_is_paid(trial: Trial) -> None:
-    cut = {player.key: -CUT for player in trial.players}
-    assert await trial.network.amounts(trial.number) == {trial.worker: PRICE, **cut}
-    assert await stakes_of(trial.network, *cut) == [STAKE - CUT] * 3
+    assert trial.disputed == [True] * 3
+    assert trial.paid == {trial.worker: PRICE, **dict.fromkeys(trial.players, -CUT)}
+    assert trial.stakes == [STAKE - CUT] * 3
     assert trial.earned == [0, 0, PRICE]
 
 
 async def test_a_rejected_item_goes_to_another_node(trial: Trial) -> None:
     assert trial.statuses == ["done"] * 4
-    honest = {node.member.key for node in trial.network.devnet.nodes}
-    assert [(await trial.network.result(item))["worker"] in honest for item in (trial.edited, trial.copied)] == [True, True]
+    assert set(trial.successors) <= trial.nodes
 
 
 async def test_a_round_that_pays_nobody_cuts_nobody(network: Network, gateway: Served) -> None:
