@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_agent.work.worker import Worker
-from orca_http.serving import serve, stop_on_signals
+from orca_http.serving import listen, serve, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ class NodeProver:
 
     def __init__(self, node: LocalNode) -> None:
         self._node = node
+        self._one_at_a_time = asyncio.Lock()
 
     async def prove(self, finished: Finished) -> ProofRef:
         """Build, sign and keep the proof; the same run gives the same proof."""
-        return await asyncio.to_thread(self._prove, finished)
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._prove, finished)
 
     def _prove(self, finished: Finished) -> ProofRef:
         from orca_agent.work.proving import prove
@@ -94,11 +96,11 @@ async def open_agent(
     ``workers`` bounds the runs at once. Without ``api`` the service is for loopback, with the settings' key; without
     ``prover`` the node proves its own runs as runs that nobody leased. Raises UnavailableError if the database does not answer.
     """
-    async with AsyncExitStack() as closing:
+    async with AsyncExitStack() as opened:
         journal = PostgresJournal(database_url)
-        closing.push_async_callback(journal.close)
-        queue = await closing.enter_async_context(RunQueue(database_url, policy))
-        events = await closing.enter_async_context(EventLog(database_url))
+        opened.push_async_callback(journal.close)
+        queue = await opened.enter_async_context(RunQueue(database_url, policy))
+        events = await opened.enter_async_context(EventLog(database_url))
         intake = Intake(queue, node.secrets, at_most=settings.queue_max)
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
 
@@ -149,7 +151,7 @@ async def run_agent(
     from orca.postgres import open_database
 
     api, stopping = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
-    with stop_on_signals(stopping):
+    with stop_on_signals(stopping), closing(listen(host, port)) as listening:
         async with (
             LocalNode(settings) as node,
             open_database(settings.database_url, settings.home / "postgres") as url,
@@ -158,4 +160,4 @@ async def run_agent(
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             async with working(parts):
-                await serve(create_app(parts.services), host, port, ready, stopping=stopping)
+                await serve_on(listening, create_app(parts.services), ready, stopping=stopping)

@@ -1,7 +1,4 @@
-"""What ``orca doctor`` looks at. Each finding is tried for real, not read off a version number.
-
-``ok``: works. ``absent``: this machine does without, and the detail says what that means. ``broken``: a node needs it.
-"""
+"""What ``orca doctor`` looks at. Each finding is tried for real, not read off a version number."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from orca.finding import Finding
+from orca.network_examination import examine_network
 from orca_protocol.errors import InvalidError, OrcaError
 from proof_store.builder import build_file
 from proof_store.reader import read_file
@@ -21,16 +19,6 @@ if TYPE_CHECKING:
     from orca.node import LocalNode
 
 _NEEDED_DISK = 500 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    part: str
-    state: Literal["ok", "absent", "broken"]
-    detail: str
-    remedy: str = ""
 
 
 async def examine(node: LocalNode) -> AsyncIterator[Finding]:
@@ -51,15 +39,16 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
             "no model can answer",
             "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
         )
+    async for finding in examine_network(node):
+        yield finding
     for part, means in _LATER.items():
         yield Finding(part, "absent", means)
 
 
 #: what the design has and this version does not
 _LATER = {
-    "chain": "this version reads no chain: leases, stakes and payment are not checked (eligibility is not_measured)",
-    "middle server": "this version takes no leased work; orca run takes a spec from a file",
-    "IPFS": "proofs are kept in this node's own block store, under the CIDs that IPFS gives them; nothing is pinned elsewhere",
+    "IPFS": "proofs are kept in this node's own block store and served by its gateway, under the CIDs that IPFS gives them; "
+    "nothing is pinned elsewhere",
     "sandbox": "this version runs no toolchain steps, so nothing needs one",
 }
 

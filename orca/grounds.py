@@ -36,6 +36,7 @@ from proof_store.blocks import DirectoryBlocks
 from proof_store.cid import Cid
 from proof_store.gateway_peer import ReaderSettings
 from proof_store.gateways import GatewayReader
+from proof_store.reader import is_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Grounds:
     async def blocks(self, cid: Cid, owner: str, own: BlockStore, limits: PackageLimits) -> BlockStore:
         """Return a store that holds the tree below ``cid``: of this machine, or fetched. Raises as ``GatewayReader.fetch``."""
         here = ManyBlocks([own, *map(DirectoryBlocks, self.folders)])
-        if here.has(cid):
+        if await asyncio.to_thread(is_whole, cid, here, limits.of_tree):
             return here
         peers = {} if self.middle is None else await self.middle.peers()
         ways = [peers[owner]] if owner in peers else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import signal
 import socket
@@ -38,15 +39,16 @@ def config(app: ASGIApp, **more: Any) -> uvicorn.Config:
 
 
 async def serve(app: ASGIApp, host: str, port: int, ready: Callable[[str], None], *, stopping: asyncio.Event) -> None:
-    """Serve until ``stopping`` is set; ``ready`` is called with the address once requests are answered.
+    """Serve as ``serve_on`` does, on a socket of its own.
 
     Raises UnavailableError ``port_in_use``, ``address_unusable``; InvalidError ``port_forbidden``.
     """
-    await serve_on(listen(host, port), app, ready, stopping=stopping)
+    with contextlib.closing(listen(host, port)) as listening:
+        await serve_on(listening, app, ready, stopping=stopping)
 
 
 async def serve_on(listening: socket.socket, app: ASGIApp, ready: Callable[[str], None], *, stopping: asyncio.Event) -> None:
-    """Serve on a socket that listens, as ``serve`` does, and close it: for an application that must know its own address.
+    """Serve until ``stopping`` is set; ``ready`` is called with the address once requests are answered.
 
     Requests under way get a few seconds to end. Signals are the caller's (``stop_on_signals``).
     """
@@ -63,7 +65,6 @@ async def serve_on(listening: socket.socket, app: ASGIApp, ready: Callable[[str]
         told.cancel()
         server.should_exit = True
         await serving
-        listening.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

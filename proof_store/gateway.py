@@ -42,7 +42,7 @@ class GatewaySettings:
     #: bytes of one CAR, headers included; a tree that says it has more is refused, one that lied is cut off
     car_bytes: int = 72 * 1_048_576
     #: blocks in one CAR; also bounds what is remembered to send each only once
-    car_blocks: int = 20_000
+    car_blocks: int = 24_000
     #: wall time of one answer, from request to last byte
     seconds: float = 300.0
     #: how long a client may leave one block unread before it is cut off and its place given to the next

@@ -21,8 +21,24 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 _MAX_URL: Final = 2_048
 _PORTS: Final = {"http": 80, "https": 443}
-#: IPv6 that stands for IPv4 elsewhere: 6to4, Teredo, and the translation prefixes of RFC 6052 and RFC 8215
-_TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+#: what the interpreter's own tables call global, in one version or another, and is not the open internet: protocol assignments,
+#: documentation, and IPv6 that stands for IPv4 elsewhere (6to4, Teredo, the translation prefixes of RFC 6052 and RFC 8215)
+_RESERVED: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "::/96",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "2001::/23",
+            "2002::/16",
+            "3fff::/20",
+            "5f00::/16",
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,8 @@ def is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(str(address.ipv4_mapped))
-        if address.scope_id is not None or address.is_site_local or any(address in network for network in _TRANSLATED):
+        if address.scope_id is not None or address.is_site_local:
             return False
+    if any(address in network for network in _RESERVED):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

@@ -19,8 +19,8 @@ from proof_store.car_stream import car_sections
 from proof_store.cid import Cid
 from proof_store.gateway_address import GatewayUrl
 
-#: statuses by which a gateway says that it knows no CAR, so that asking for blocks still makes sense
-_NO_CAR: Final = frozenset({400, 405, 406, 415, 501})
+#: statuses by which a gateway says that it gives no such CAR, so that asking for blocks still makes sense
+_NO_CAR: Final = frozenset({400, 405, 406, 413, 415, 501})
 _CAR_TYPES: Final = ("application/vnd.ipld.car", "application/octet-stream")
 _RAW_TYPES: Final = ("application/vnd.ipld.raw", "application/octet-stream", "")
 _CAR_QUERY: Final = "format=car&dag-scope=all&car-version=1&car-order=dfs&car-dups=n"

@@ -63,12 +63,13 @@ class GatewayReader:
         """
         walk, outcomes = TreeWalk(cid, limits), list[_Outcome]()
         deadline = time.monotonic() + self.settings.seconds
-        for url in dict.fromkeys(gateways[: self.settings.gateways]):
+        urls = list(dict.fromkeys(gateways))
+        for url in urls[: self.settings.gateways]:
             outcome = await self._tried(url, cid, walk, limits, deadline)
             if outcome is None:
                 return walk.blocks
             outcomes.append(outcome)
-        raise UnavailableError("data_unavailable", _summary(cid, outcomes, len(gateways) - self.settings.gateways))
+        raise UnavailableError("data_unavailable", _summary(cid, outcomes, len(urls) - self.settings.gateways))
 
     async def _tried(self, text: str, cid: Cid, walk: TreeWalk, limits: ReadLimits, deadline: float) -> _Outcome | None:
         """Ask one gateway for what is still missing. Return what went wrong, or None when the tree is complete."""
@@ -90,7 +91,8 @@ class GatewayReader:
         return None
 
     async def _received(self, url: GatewayUrl, addresses: list[str], cid: Cid, walk: TreeWalk, limits: ReadLimits) -> None:
-        async with GatewayPeer(url, addresses, self.settings, self._tls if url.scheme == "https" else _NO_TLS) as peer:
+        tls = await asyncio.to_thread(lambda: self._tls) if url.scheme == "https" else _NO_TLS
+        async with GatewayPeer(url, addresses, self.settings, tls) as peer:
             try:
                 await _by_car(peer, cid, walk, limits)
             except UnavailableError as error:

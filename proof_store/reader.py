@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 from proof_store import dag_pb
 from proof_store.base import BlockStore, checked
 from proof_store.cid import CODECS, DAG_PB, RAW, Cid
@@ -50,6 +50,19 @@ def read_directory(root: Cid, blocks: BlockStore, limits: ReadLimits = DEFAULT_L
     files: dict[str, bytes] = {}
     reading.collect(node, 0, "", files)
     return files
+
+
+def is_whole(root: Cid, blocks: BlockStore, limits: ReadLimits = DEFAULT_LIMITS) -> bool:
+    """Whether ``blocks`` holds, sound, every block that a reader of ``root`` asks for; what those blocks say is for the reader."""
+    try:
+        read_directory(root, blocks, limits)
+    except UnavailableError:
+        return False
+    except InvalidError as error:
+        return error.code != "block_corrupt"
+    except LimitError:
+        return True
+    return True
 
 
 @dataclass(frozen=True, slots=True)

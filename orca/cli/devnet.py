@@ -57,6 +57,7 @@ def _read(path: Path) -> bytes:
 
 
 async def _once(layout: Layout, settings: Settings, path: Path, spec: bytes, price: int, real_windows: bool, as_json: bool) -> int:
+    from orca.cli.progress import RemoteProgress
     from orca.devnet.layout import QUICK, REAL
     from orca.devnet.models import answering
     from orca.devnet.network import Devnet
@@ -76,7 +77,9 @@ async def _once(layout: Layout, settings: Settings, path: Path, spec: bytes, pri
         _say_work(path, price, found, as_json)
         seconds = 8 * 3600.0 if real_windows else 1800.0
         try:
-            paid = await Once(devnet, lambda text: _say(text, as_json), seconds=seconds).take(spec, found, price)
+            paid = await Once(devnet, lambda text: _say(text, as_json), RemoteProgress().told, seconds=seconds).take(
+                spec, found, price
+            )
         except StepFailed as failed:
             _show_failure(failed.step, failed.why, as_json)
             return 1
@@ -158,7 +161,7 @@ def _show_failure(step: str, why: str, as_json: bool) -> None:
 
 
 def _show_paid(paid: Paid, names: dict[str, str], layout: Layout, as_json: bool) -> None:
-    verify = f"orca verify {paid.cid} --devnet {_shown(layout.data)}"
+    verify = f"{_own_name()} verify {paid.cid} --devnet {_shown(layout.data)}"
     if as_json:
         show_json(
             {
@@ -178,6 +181,18 @@ def _show_paid(paid: Paid, names: dict[str, str], layout: Layout, as_json: bool)
         role = "  ← did the work" if key == paid.worker else ""
         typer.echo(f"  {names.get(key, key)}: {swarms(before)} before, {swarms(paid.after[key])} after{role}")
     typer.echo(f"\nVerify the proof yourself, from any shell:\n\n    {verify}\n")
+
+
+def _own_name() -> str:
+    """Return how this program is called from here: in a checkout it is not on the PATH."""
+    import shutil
+    import sys
+
+    on_path = shutil.which("orca")
+    own = Path(sys.argv[0])
+    if own.name != "orca" or (on_path is not None and Path(on_path).resolve() == own.resolve()):
+        return "orca"
+    return str(_shown(own.absolute()))
 
 
 def _shown(path: Path) -> Path:

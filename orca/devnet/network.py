@@ -68,7 +68,7 @@ class Devnet:
     ) -> None:
         self.layout = layout
         self._clock = clock
-        self._real_time = real_time
+        self.real_time = real_time
         self._extra = dict(extra or {})
         self._closing = AsyncExitStack()
         self.nodes: list[NodeProcess] = []
@@ -116,7 +116,7 @@ class Devnet:
     async def start_chain(self) -> Child:
         """Start the chain, or start it again on the same port."""
         command = [*_PYTHON, "-m", "koii_chain.devnet", "--data", str(self.layout.chain)]
-        command += ["--port", self.endpoint.rpartition(":")[2] or "0"] + (["--real-time"] if self._real_time else [])
+        command += ["--port", self.endpoint.rpartition(":")[2] or "0"] + (["--real-time"] if self.real_time else [])
         self.chain_process = await start("chain", command, self._log("chain"), self._environment())
         self._closing.push_async_callback(self.chain_process.end)
         self.endpoint = self.chain_process.said["endpoint"]

@@ -7,12 +7,11 @@ import base64
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from koii_chain.state import Submission
-from orca.cli.progress import RemoteProgress
 from orca.devnet import genesis
 from orca.devnet.conductor import Conductor
 from orca.devnet.layout import TASK_ID
@@ -24,12 +23,16 @@ from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict_statement import VerdictStatement, open_verdict
 
 Say = Callable[[str], None]
+#: shows one event of a run: its kind and its body
+Show = Callable[[str, dict[str, Any]], None]
 
 #: statuses of a work item after which nothing happens to it
 _FINAL: Final = frozenset({"done", "unpaid", "failed", "cancelled"})
 _PAUSE: Final = 0.1
 #: nobody takes the item, nothing happens on it, for so many seconds: something is wrong
 _PATIENCE: Final = 120.0
+#: with rounds of half an hour, nothing happens for hours and nothing is wrong
+_REAL_PATIENCE: Final = 4 * 3600.0
 
 
 class StepFailed(Exception):  # noqa: N818 - it names what happened
@@ -57,12 +60,12 @@ class Paid:
 class Once:
     """Takes one item through a running devnet."""
 
-    def __init__(self, devnet: Devnet, say: Say, *, seconds: float = 900.0) -> None:
+    def __init__(self, devnet: Devnet, say: Say, show: Show, *, seconds: float = 900.0) -> None:
         self._devnet = devnet
         self._say = say
         self._seconds = seconds
         self._status = "queued"
-        self._progress = RemoteProgress()
+        self._show_event = show
         self._http = httpx.AsyncClient(
             base_url=devnet.middle_url, headers={"x-api-key": devnet.api_key}, timeout=10.0, trust_env=False
         )
@@ -70,7 +73,8 @@ class Once:
 
     async def take(self, spec: bytes, answering: Answering, price: int) -> Paid:
         """Post ``spec``, see it worked on, audited and paid. Raises StepFailed."""
-        conducting = asyncio.create_task(self._conductor.serve())
+        # A clock that runs by itself is nobody's to wind on.
+        conducting = asyncio.create_task(asyncio.sleep(0) if self._devnet.real_time else self._conductor.serve())
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._take(spec, answering, price)
@@ -126,7 +130,7 @@ class Once:
                 return
             told = f"{self._status} {await self._why()}"
             quiet, seen = (quiet + _PAUSE, seen) if told == seen else (0.0, told)
-            if quiet > _PATIENCE:
+            if quiet > (_REAL_PATIENCE if self._devnet.real_time else _PATIENCE):
                 raise StepFailed(step, f"the work item is {self._status} and nothing happens: {told}")
             await asyncio.sleep(_PAUSE)
 
@@ -153,7 +157,7 @@ class Once:
     async def _show(self, node: NodeProcess, run_id: str) -> None:
         try:
             async for told in follow(node.http, run_id):
-                self._progress.told(told.kind, told.body)
+                self._show_event(told.kind, told.body)
         except OrcaError as error:
             self._say(f"  its progress cannot be shown: {error}")
 
@@ -199,7 +203,7 @@ class Once:
 
     async def _why(self) -> str:
         """Return what the clock waits for, and what each node says of itself."""
-        said = [f"the clock waits for {self._conductor.waits_for}"]
+        said = [] if self._devnet.real_time else [f"the clock waits for {self._conductor.waits_for}"]
         for node in self._devnet.nodes:
             if node.has_ended:
                 said.append(f"{node.member.name} has ended")

@@ -37,8 +37,11 @@ def routes(services: Services) -> APIRouter:
         }
         return respond(json_answer(200, document))
 
-    for path in ("/healthz", "/healthz/"):
-        router.add_api_route(path, healthz, methods=["GET", "POST"], response_class=Response, include_in_schema=path == "/healthz")
+    for method in ("GET", "POST"):  # containers of the field are asked by POST, with and without the slash
+        router.add_api_route(
+            "/healthz", healthz, methods=[method], response_class=Response, operation_id=f"healthz_{method.lower()}"
+        )
+        router.add_api_route("/healthz/", healthz, methods=[method], response_class=Response, include_in_schema=False)
     router.add_api_route("/health", health, methods=["GET"], response_class=Response)
     return router
 

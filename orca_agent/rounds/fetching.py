@@ -15,7 +15,7 @@ from orca_protocol.errors import OrcaError, UnavailableError
 from proof_store.base import BlockStore
 from proof_store.cid import Cid
 from proof_store.gateways import GatewayReader
-from proof_store.reader import read_directory
+from proof_store.reader import is_whole
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class PeerFetcher:
 
         Raises UnavailableError ``data_unavailable``, LimitError for more than is read.
         """
-        if await asyncio.to_thread(self._is_here, cid):
+        if await asyncio.to_thread(is_whole, cid, self._own, self._settings.limits.of_tree):
             return self._own
         if owner not in self._gateways:
             await self._ask_peers()
@@ -48,16 +48,6 @@ class PeerFetcher:
             if self._gateways.get(owner) == known:
                 raise
         return await self._reader.fetch(cid, self._ways_to(owner), self._settings.limits.of_tree)
-
-    def _is_here(self, cid: Cid) -> bool:
-        """Whether the whole tree is in this node's own store: it may hold a part of it, by chance or after a crash."""
-        if not self._own.has(cid):
-            return False
-        try:
-            read_directory(cid, self._own, self._settings.limits.of_tree)
-        except OrcaError:
-            return False
-        return True
 
     async def _ask_peers(self) -> None:
         try:

@@ -72,10 +72,8 @@ class NodeFace:
         return await reviews(self._records, number)
 
     async def value_for(self, number: int) -> str:
-        """Return what goes on chain for a round; it is kept as what was said."""
-        value = await self._submitting.value_for(number)
-        await self._records.keep_submission(number, value)
-        return value
+        """Return what goes on chain for a round."""
+        return await self._submitting.value_for(number)
 
     async def audit(self, number: int, worker: str, value: str) -> tuple[bool | None, str]:
         """Return the vote on what a worker submitted for a round, None where it could not be told, and the reason.

@@ -35,7 +35,7 @@ from orca_engine.item import Item
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease, open_lease
-from orca_protocol.round_value import PROOFS_MAX
+from orca_protocol.round_value import PROOFS_MAX, proofs_in
 from orca_protocol.spec import read_spec
 from proof_store.base import BlockStore
 from submission.package import LeasedTo
@@ -145,14 +145,26 @@ class Working:
         todo = Todo.model_validate_json(assignment.todo)
         self.idle, self.doing = None, f"work item {todo.id}"
         log.info("work item %s, lease %s, token %s: %s", todo.id, todo.leaseId, todo.fencingToken, assignment.state)
+        if assignment.state == "proved" and await self._has_missed_its_round(assignment):
+            assignment = await self._parts.records.move(assignment, "leased")  # what was not reported yet is proved again
         if assignment.state == "leased":
             assignment = await self._run_and_prove(assignment, todo)
         if assignment.state == "proved":
             await self._held(self._parts.middle.report(todo, _known(assignment.cid)))
             assignment = await self._parts.records.move(assignment, "reported")
         if assignment.state == "reported":
+            if await self._has_missed_its_round(assignment):
+                await self._close(
+                    assignment, f"round_missed: round {assignment.round} was submitted without it; others get the item"
+                )
+                return
             await self._held(self._parts.middle.enter_round(todo, _known(assignment.round)))
             await self._parts.records.move(assignment, "entered")
+
+    async def _has_missed_its_round(self, assignment: Assignment) -> bool:
+        """Whether this node's submission for the proof's round went on chain without it, while it waited to be reported."""
+        submitted = await self._parts.records.submission_of(_known(assignment.round))
+        return submitted is not None and assignment.cid not in proofs_in(submitted)
 
     async def _run_and_prove(self, assignment: Assignment, todo: Todo) -> Assignment:
         """Return the assignment proved, or closed with the item given back."""

@@ -39,7 +39,7 @@ LAST = frozenset({"finished", "failed"})
 
 #: seconds between two looks for news that no notification announced
 POLL = 1.0
-_PAGE = 200
+_PAGE = 100
 _FORGET_RUNS = 100
 
 # Numbers are given under the lock of the run's count; a run that has told its last event gets none.
@@ -222,6 +222,11 @@ class EventLog:
 def topic_of(run_id: str) -> str:
     """Return what is notified when something was told of a run."""
     return f"events {run_id}"
+
+
+def cancel_topic(run_id: str) -> str:
+    """Return what is notified when somebody wants a run ended."""
+    return f"cancel {run_id}"
 
 
 def _end_of(run_id: str) -> str:

@@ -22,7 +22,7 @@ from procrastinate.jobs import Status
 from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
-from orca_agent.store.events import close_events, note
+from orca_agent.store.events import cancel_topic, close_events, note
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
@@ -137,9 +137,11 @@ class RunQueue:
                 await close_events(db, claim.run.id)
 
     async def wait(self, claim: Claim, seconds: float) -> None:
-        """Let go of the run; it is announced after ``seconds``."""
+        """Let go of the run; it is announced after ``seconds``, or now if somebody wants it ended."""
         async with self._transaction() as db:
-            await _changed(db, statements.RELEASE, claim, seconds=seconds)
+            row = await _changed(db, statements.RELEASE, claim, seconds=seconds)
+            if row is not None and Standing(*row).is_cancelled:
+                await self._announce(db, claim.run.id)
 
     async def give_back(self, claim: Claim) -> None:
         """Let go of the run because this worker stops: the run is announced at once and the attempt does not count."""
@@ -276,11 +278,6 @@ class RunQueue:
             raise _unavailable(error) from error
         except (psycopg.Error, ConnectorException) as error:
             raise _unavailable(error) from error
-
-
-def cancel_topic(run_id: str) -> str:
-    """Return what is notified when somebody wants a run ended."""
-    return f"cancel {run_id}"
 
 
 async def _changed(

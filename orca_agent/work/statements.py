@@ -24,7 +24,8 @@ RETURNING cancel_requested IS NOT NULL
 """
 RELEASE = """
 UPDATE queue SET due = now() + make_interval(secs => %(seconds)s), holder = NULL, attempts = attempts - %(uncounted)s
-  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL RETURNING run_id
+  FROM runs WHERE runs.id = run_id AND run_id = %(run)s AND epoch = %(epoch)s AND holder IS NOT NULL
+RETURNING cancel_requested IS NOT NULL
 """
 FAIL = """
 UPDATE runs SET status = %(status)s, finished = extract(epoch FROM now()), reason = %(reason)s, epoch = epoch + 1

@@ -14,11 +14,11 @@ import socket
 import uuid
 from collections.abc import Callable
 
-from orca_agent.store.events import EventLog
+from orca_agent.store.events import EventLog, cancel_topic
 from orca_agent.store.journal import RunRecord
 from orca_agent.work.events import OnEvent
 from orca_agent.work.lease import Fail, when_given_up
-from orca_agent.work.queue import Claim, RunQueue, cancel_topic
+from orca_agent.work.queue import Claim, RunQueue
 from orca_agent.work.recorder import Recorder
 from orca_agent.work.runner import Runner
 from orca_engine.item import Item

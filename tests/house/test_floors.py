@@ -58,6 +58,7 @@ MIDDLE = [
         ("middle_server/api/bad.py", "import orca_agent", "Floors of the house"),
         ("orca_http/bad.py", "import orca_engine", "Floors of the house"),
         ("orca_http/bad.py", "import middle_server", "Floors of the house"),
+        ("orca_agent/work/bad.py", "import orca_agent.api", "Floors inside the agent"),
         ("middle_server/store/bad.py", "import middle_server.api", "Floors inside the middle server"),
         ("middle_server/rules/bad.py", "import time", "The middle server's rules"),
         ("orca_agent/models/bad.py", "import orca_agent.work", "Floors inside the agent"),
@@ -67,7 +68,7 @@ MIDDLE = [
 def test_a_breach_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:
     """A contract that cannot break says nothing, so a small house of the same shape is broken on purpose."""
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    inside = [f"orca_agent/{part}" for part in ("work", "models", "store", "observe")]
+    inside = [f"orca_agent/{part}" for part in ("app", "api", "rounds", "work", "models", "store", "observe")]
     inside += [f"middle_server/{part}" for part in MIDDLE]
     for package in [*PACKAGES, *inside]:
         (tmp_path / package).mkdir(parents=True, exist_ok=True)

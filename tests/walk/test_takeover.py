@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from orca_agent.observe.secrets import Secrets
+from orca_agent.store.events import EventLog
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
@@ -129,6 +130,12 @@ async def test_a_stopped_worker_loses_its_run_and_is_refused_when_it_wakes(scene
 
     first.send(signal.SIGCONT)
     await scene.until(lambda: bool(first.said("refused")))
+    async with EventLog(scene.database) as log:
+        told = await log.read(run_id, 0)
+    # what the first one told after it woke up was refused too: the events are the second one's from where it took over
+    kinds = [event.kind for event in told]
+    assert [event.number for event in told] == list(range(1, len(told) + 1))
+    assert (kinds.count("started"), kinds.count("call_finished"), kinds[-1]) == (2, 3, "finished")
     assert [refused["code"] for refused in first.said("refused")] == ["run_taken_over"]
     assert len(first.said("appended")) == 1
     assert await journal.entries(run_id) == entries

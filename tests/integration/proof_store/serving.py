@@ -5,26 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve ``app`` and say its base address."""
+async def served(app: ASGIApp, *, certificate: Path | None = None) -> AsyncIterator[str]:
+    """Serve ``app`` and say its base address. ``certificate`` is a PEM file with its key, and makes it HTTPS."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
     )
+    config.load()
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())  # without the signal handlers of serve()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()  # what serve() does, without its signal handlers and its ticking
     try:
-        while not server.started:
-            await asyncio.sleep(0.005)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await asyncio.wait_for(task, 10)
+        await server.shutdown()
 
 
 Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]

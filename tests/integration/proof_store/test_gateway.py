@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from tests.integration.proof_store.serving import served
 
 SMALL = Layout(chunk_bytes=4, links_per_node=3)
 FILES = {"a/x": b"0123456789" * 3, "a/y": b"0123", "b": b"0123456789" * 3, "c": b"else"}
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # quicker to make than the default, which reads every authority
 RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car"
 
 
@@ -45,7 +47,7 @@ def root(blocks: MemoryBlocks) -> Cid:
 async def asking(blocks: BlockStore, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         served(create_gateway(blocks, GatewaySettings(**settings))) as base,  # type: ignore[arg-type]
-        httpx.AsyncClient(base_url=base, trust_env=False, timeout=20) as client,
+        httpx.AsyncClient(base_url=base, trust_env=False, timeout=20, verify=NO_TLS) as client,
     ):
         yield client
 
@@ -320,6 +322,50 @@ async def test_no_store_is_believed() -> None:
             assert b"forged" not in answer.content
 
 
+@pytest.mark.parametrize("query", ["", "&dag-scope=entity", "&entity-bytes=0:*", "&car-dups=y"])
+async def test_no_store_is_believed_about_what_lies_deeper(query: str) -> None:
+    blocks = Trusting()
+    root = build_file(b"aaaabbbb", blocks, SMALL).cid
+    blocks.blocks[Cid.of(RAW, b"bbbb")] = b"BBBB"
+    async with asking(blocks) as client:
+        got = await beginning(client, f"/ipfs/{root}?format=car{query}")
+    assert got.endswith(b"aaaa")
+
+
+class Counting(MemoryBlocks):
+    """A store that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Cid] = []
+
+    def get(self, cid: Cid) -> bytes:
+        self.asked.append(cid)
+        return super().get(cid)
+
+
+async def test_head_reads_no_more_than_its_headers_need() -> None:
+    blocks = Counting()
+    root = build_directory(FILES, blocks, SMALL).cid
+    async with asking(blocks) as client:
+        assert (await client.head(f"/ipfs/{root}?format=car")).status_code == 200
+    assert set(blocks.asked) == {root}
+
+
+async def test_a_client_that_leaves_is_not_read_for_any_longer() -> None:
+    blocks = Counting()
+    # more than fits into what the two sockets hold
+    root = build_directory({str(number): number.to_bytes(2, "big") * 10_000 for number in range(600)}, blocks).cid
+    async with asking(blocks) as client:
+        async with client.stream("GET", f"/ipfs/{root}?format=car") as answer:
+            async for _ in answer.aiter_raw():
+                break
+        await asyncio.sleep(0.2)
+        after = len(blocks.asked)
+        await asyncio.sleep(0.2)
+        assert len(blocks.asked) == after < 600
+
+
 async def test_a_car_is_cut_where_a_block_is_missing(blocks: MemoryBlocks, root: Cid) -> None:
     last = dag_pb.decode(blocks.get(root)).links[-1].cid
     del blocks.blocks[last]
@@ -420,7 +466,7 @@ async def test_a_broken_disk_is_500(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", [{"stall_seconds": 0.3}, {"seconds": 0.5}])
 async def test_a_client_that_does_not_read_loses_its_place(tmp_path: Path, setting: dict[str, float]) -> None:
     kept = DirectoryBlocks(tmp_path)
-    root = build_directory({"large": b"".join(number.to_bytes(4) for number in range(8 * 262_144))}, kept).cid
+    root = build_directory({"large": b"".join(number.to_bytes(4, "big") for number in range(8 * 262_144))}, kept).cid
     async with asking(kept, concurrent=1, **setting) as client:
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

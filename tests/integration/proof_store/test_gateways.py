@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -117,7 +121,7 @@ async def test_a_package_comes_over_as_a_car(blocks: MemoryBlocks, root: Cid) ->
     assert read_directory(root, got) == FILES
 
 
-@pytest.mark.parametrize("status", [200, 400, 406, 501])
+@pytest.mark.parametrize("status", [200, 400, 406, 413, 501])
 async def test_a_gateway_without_car_is_asked_block_by_block(blocks: MemoryBlocks, root: Cid, status: int) -> None:
     asked: list[str] = []
     got = await fetched(root, without_car(honest(blocks), status, asked))
@@ -436,6 +440,31 @@ async def test_an_address_that_does_not_answer_is_followed_by_the_names_next(blo
     assert got.blocks == blocks.blocks
 
 
+async def test_a_certificate_is_checked_against_the_name_though_the_address_is_pinned(
+    blocks: MemoryBlocks, root: Cid, tmp_path: Path
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate, both = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "both.pem"
+    making = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    making += ["-subj", "/CN=gateway.invalid", "-addext", "subjectAltName=DNS:gateway.invalid", "-keyout", str(key)]
+    await asyncio.to_thread(subprocess.run, [*making, "-out", str(certificate)], check=True, capture_output=True, timeout=30)
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    trusting = GatewayReader(QUICK, resolve=resolve, tls=ssl.create_default_context(cafile=certificate))
+    async with served(honest(blocks), certificate=both) as url:
+        port = httpx.URL(url).port
+        got = await trusting.fetch(root, [f"https://gateway.invalid:{port}"])
+        assert got.blocks == blocks.blocks
+        for reader, host in ((trusting, "other.invalid"), (GatewayReader(QUICK, resolve=resolve), "gateway.invalid")):
+            with pytest.raises(UnavailableError, match="certificate verify failed"):
+                await reader.fetch(root, [f"https://{host}:{port}"])
+
+
 async def test_no_proxy_of_the_environment_is_used(blocks: MemoryBlocks, root: Cid, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -505,10 +534,11 @@ async def test_a_list_is_asked_in_order_each_once_and_not_without_end(blocks: Me
     calls: list[str] = []
     refusing = answering(noting(calls, 404))
     settings = ReaderSettings(allow_private=True, gateways=2)
-    async with served(refusing) as bad, served(honest(blocks)) as good:
+    async with served(refusing) as one, served(refusing) as two, served(honest(blocks)) as good:
         with pytest.raises(UnavailableError, match="1 more were not asked"):
-            await GatewayReader(settings).fetch(root, [bad, bad, good])
-    assert len(calls) == 1
+            await GatewayReader(settings).fetch(root, [one, one, two, good])
+        assert len(calls) == 2
+        assert (await GatewayReader(settings).fetch(root, [one, one, good])).blocks == blocks.blocks
 
 
 def test_settings_leave_time_for_a_second_gateway() -> None:

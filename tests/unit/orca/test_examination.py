@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from orca.examination import Finding, examine
+from orca.examination import examine
+from orca.finding import Finding
 from orca.node import LocalNode
 from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
 from tests.fakes.scripted_server import ScriptedServer
@@ -123,7 +124,7 @@ async def test_aliases_are_tried(tmp_path: Path, server: ScriptedServer) -> None
 
 async def test_what_this_version_does_not_do_is_said(tmp_path: Path) -> None:
     found = await examined(tmp_path)
-    assert states(found, "chain", "middle server", "IPFS", "sandbox") == ["absent"] * 4
+    assert states(found, "network", "IPFS", "sandbox") == ["absent"] * 3
 
 
 def test_the_command_ends_with_1_when_something_needed_is_broken(online: Console) -> None:

@@ -27,6 +27,8 @@ USAGE = {
     "an unknown option": ["doctor", "--frobnicate"],
     "a missing argument": ["verify"],
     "a missing argument of run": ["run"],
+    "a port that is none": ["agent", "--port", "70000"],
+    "no worker at all": ["agent", "--workers", "0"],
     "one argument too many": ["models", "everything"],
     "a level that is none": ["verify", CID, "--level", "half"],
     "a time that is none": ["run", "spec.json", "--timeout", "soon"],
@@ -60,12 +62,13 @@ def test_wrong_usage_is_named_on_stderr(console: Console) -> None:
 
 
 def test_without_a_word_the_commands_are_listed(console: Console) -> None:
-    for group, commands in {"": ["run", "verify", "doctor", "models", "key"], "key": ["new", "show", "import", "export"]}.items():
+    groups = {"": ["run", "verify", "agent", "doctor", "models", "key"], "key": ["new", "show", "import", "export"]}
+    for group, commands in groups.items():
         ended = console(*group.split())
         assert [command for command in commands if f"\n  {command} " not in ended.stdout + ended.stderr] == []
 
 
-@pytest.mark.parametrize("command", ["", "run", "verify", "doctor", "models", "key"])
+@pytest.mark.parametrize("command", ["", "run", "verify", "agent", "doctor", "models", "key"])
 def test_help_is_no_mistake(console: Console, command: str) -> None:
     ended = console(*command.split(), "--help")
     assert ended.code == 0
@@ -73,7 +76,7 @@ def test_help_is_no_mistake(console: Console, command: str) -> None:
 
 
 def test_every_command_speaks_json(console: Console) -> None:
-    for command in ["run", "verify", "doctor", "models", "key new", "key show", "key import", "key export"]:
+    for command in ["run", "verify", "agent", "doctor", "models", "key new", "key show", "key import", "key export"]:
         assert "--json" in console(*command.split(), "--help").stdout, command
 
 

@@ -13,6 +13,7 @@ from orca.settings import Settings, load_settings
 from orca_protocol.errors import InvalidError
 from tests.house.repository import ROOT
 
+SECRETS = ("ORCA_API_KEY", "ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 SECRET = "sk-a-secret-that-must-not-be-seen"
 
 #: variable → what an operator writes, the attribute, what it must be
@@ -20,6 +21,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "ORCA_HOME": ("/data/orca", "home", Path("/data/orca")),
     "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
     "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
+    "ORCA_API_KEY": (SECRET, "api_key", SecretStr(SECRET)),
+    "ORCA_QUEUE_MAX": ("7", "queue_max", 7),
+    "ORCA_EVENTS_DAYS": ("0.5", "events_days", 0.5),
     "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
     "ORCA_MODEL_ALIASES": (" gpt-4o = local/x ,b=c,", "model_aliases", {"gpt-4o": "local/x", "b": "c"}),
     "ORCA_OPENAI_BASE_URL": ("http://127.0.0.1:11434/v1", "openai_base_url", "http://127.0.0.1:11434/v1"),
@@ -68,6 +72,9 @@ def test_the_key_lies_in_the_home_unless_it_is_said_where(monkeypatch: pytest.Mo
 
 
 WRONG = {
+    "ORCA_API_KEY": ["short", "fifteen letters", "a key with a space", "schlüssel-schlüssel"],
+    "ORCA_QUEUE_MAX": ["0", "many"],
+    "ORCA_EVENTS_DAYS": ["0", "-1", "nan"],
     "ORCA_MAX_IN_FLIGHT": ["0", "-1", "many", "1.5"],
     "ORCA_INFERENCE_RATE": ["1.01", "-0.1", "half", "nan"],
     "ORCA_MODEL_ALIASES": ["gpt-4o", "=x", "x=", "a=b,c", " = "],
@@ -98,13 +105,11 @@ def test_everything_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_secrets_are_not_in_what_settings_look_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+    for name in SECRETS:
         monkeypatch.setenv(name, f"{SECRET}-{name}")
     settings = load_settings()
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {settings.secrets}"
-    assert {secret.get_secret_value() for secret in settings.secrets} == {
-        f"{SECRET}-{name}" for name in ("ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
-    }
+    assert {secret.get_secret_value() for secret in settings.secrets} == {f"{SECRET}-{name}" for name in SECRETS}
 
 
 def test_a_wrong_setting_does_not_bring_the_secrets_into_the_message(monkeypatch: pytest.MonkeyPatch) -> None:

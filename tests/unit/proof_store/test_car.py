@@ -285,3 +285,10 @@ def _sections(data: bytes) -> list[tuple[bytes, bytes]]:
         found.append((rest[start : start + 36], rest[start + 36 : start + length]))
         rest = rest[start + length :]
     return found
+
+
+def test_links_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, blocks, _ = written({str(number): b"x" for number in range(20)})
+    monkeypatch.setattr("proof_store.car.MAX_PENDING", 19)
+    with pytest.raises(LimitError, match="car_links"):
+        write_car(root, blocks, io.BytesIO())

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from proof_store.base import MemoryBlocks
 from proof_store.builder import build_directory, build_file, root_of
 from proof_store.car import read_car, write_car
+from proof_store.car_stream import car_sections
 from proof_store.reader import read_directory, read_file
 from proof_store.unixfs import Layout
 
@@ -62,3 +64,15 @@ def test_a_car_from_kubo_is_read() -> None:
     root = read_car(io.BytesIO(base64.b64decode(vector["base64"])), blocks)
     assert str(root) == vector["cid"]
     assert read_directory(root, blocks) == {name: text.encode() for name, text in vector["files"].items()}
+
+
+async def test_a_car_from_kubo_is_read_while_it_arrives() -> None:
+    vector, strict = VECTORS["car"], MemoryBlocks()
+    data = base64.b64decode(vector["base64"])
+    read_car(io.BytesIO(data), strict)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for place in range(0, len(data), 100):
+            yield data[place : place + 100]
+
+    assert {cid: block async for cid, block in car_sections(chunks(), block_bytes=1_048_576)} == strict.blocks

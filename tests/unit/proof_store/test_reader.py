@@ -13,7 +13,7 @@ from proof_store.builder import Built, build_directory, build_file, root_of
 from proof_store.cid import DAG_CBOR, DAG_PB, RAW, Cid
 from proof_store.dag_pb import PBLink, PBNode
 from proof_store.limits import DEEPEST, CarLimits, ReadLimits
-from proof_store.reader import read_directory, read_file
+from proof_store.reader import is_whole, read_directory, read_file
 from proof_store.unixfs import Kind, Layout, NodeData, encode_data
 from proof_store.wire import encode_field
 
@@ -288,3 +288,15 @@ def test_a_limit_of_nothing_is_our_mistake(field: str) -> None:
         ReadLimits(depth=DEEPEST + 1)
     with pytest.raises(TypeError):
         CarLimits(blocks=0)
+
+
+def test_a_tree_is_whole_when_every_block_of_it_is_here_and_sound() -> None:
+    blocks = MemoryBlocks()
+    root = build_directory({"a": b"x" * 600_000, "folder/b": b"y"}, blocks).cid
+    assert is_whole(root, blocks)
+    for cid in list(blocks.blocks):
+        without = MemoryBlocks()
+        without.blocks = {name: block for name, block in blocks.blocks.items() if name != cid}
+        assert not is_whole(root, without), "a part of it is not all of it"
+        without.blocks[cid] = b"other bytes"
+        assert not is_whole(root, without)
