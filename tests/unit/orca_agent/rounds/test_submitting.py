@@ -80,14 +80,16 @@ async def test_where_there_is_neither_it_is_said_why(scene: Scene, why: str, cod
     assert await scene.submitting().value_for(ROUND + 1) == f"idle:{code}"
 
 
-async def test_the_same_records_give_the_same_text_after_a_restart(scene: Scene) -> None:
+async def test_the_same_text_is_given_after_a_restart(scene: Scene) -> None:
     await scene.proof("one")
     for name in ("3", "2"):
         await scene.review(name)
     first = await scene.submitting().value_for(ROUND + 1)
-    scene.blocks = MemoryBlocks()
+    await scene.proof("late")
+    await scene.review("4")
     assert await scene.submitting().value_for(ROUND + 1) == first
-    assert scene.blocks.has(Cid.parse(str(read_round_value(first).verdicts)))
+    assert await scene.records.submission_of(ROUND + 1) == first
+    assert await scene.records.submission_of(ROUND) is None
 
 
 async def test_as_many_proofs_stand_there_as_fit_beside_the_verdicts(scene: Scene) -> None:

@@ -367,6 +367,37 @@ async def test_a_result_that_no_lease_pays_for_is_given_back(scene: Scene) -> No
     assert scene.reported() == []
 
 
+async def test_a_proof_that_misses_its_round_before_it_is_reported_is_proved_again_for_the_round_of_now(scene: Scene) -> None:
+    await scene.room.item(spec=SPEC)
+    scene.records.crash = ("after", "proved")
+    with pytest.raises(Crash):
+        await asyncio.wait_for(scene.working.serve(), 20)
+    scene.records.crash = None
+    await scene.records.keep_submission(7, "idle:no_work")
+    scene.room.chain.round = 8
+    scene.node()
+    async with scene.at_work():
+        await until(scene.state("entered"))
+    (made,) = [one for one in await scene.records.recent_assignments() if one.state == "entered"]
+    assert scene.reported() == [(made.cid, 8)]
+    assert [call.agent for call in scene.model.calls] == ["A", "B"]
+
+
+async def test_a_proof_that_misses_its_round_after_it_was_reported_is_given_up(scene: Scene) -> None:
+    await scene.room.item(spec=SPEC)
+    scene.records.crash = ("after", "reported")
+    with pytest.raises(Crash):
+        await asyncio.wait_for(scene.working.serve(), 20)
+    scene.records.crash = None
+    await scene.records.keep_submission(7, "idle:no_work")
+    scene.node()
+    async with scene.at_work():
+        await until(scene.state("closed"))
+    closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
+    assert str(closed[0].ending).startswith("round_missed: ")
+    assert [row[1] for row in scene.reported()] == [None]
+
+
 async def test_no_more_is_taken_than_a_rounds_submission_holds(scene: Scene) -> None:
     await scene.room.item(spec=SPEC)
     for number in range(PROOFS_MAX):
