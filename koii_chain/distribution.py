@@ -12,7 +12,7 @@ smaller one after it may still fit. A key may submit several proofs for a round;
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from koii_chain.lists import Amounts
@@ -101,10 +101,11 @@ def no_list_can_come(task: TaskState, number: int, slot: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The list for the chain, and what became of each item."""
+    """The list for the chain, what became of each item, and whose approvals of it count."""
 
     amounts: Amounts
     outcomes: dict[Claim, Outcome]
+    approvals: dict[Claim, list[str]] = field(default_factory=dict)
 
     @property
     def pays(self) -> bool:
@@ -135,7 +136,8 @@ def distribute(task: TaskState, number: int, items: Iterable[Item], opinions: It
             if cut:
                 amounts[worker] = -cut
         outcomes[claim] = outcome
-    return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())))
+    counted = {claim: sorted(approvals[claim]) for claim in sorted(chosen) if approvals.get(claim)}
+    return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())), counted)
 
 
 def contradicts(listed: Amounts, own: Distribution) -> bool:

@@ -63,7 +63,7 @@ class Conductor:
         self.waits_for = "the first look"
 
     async def serve(self) -> None:
-        """Wind on, slot after slot. A chain that does not answer, as while it starts anew, is waited for."""
+        """Wind on, slot after slot; a chain that is away for a moment is waited for."""
         while True:
             try:
                 await self._settled()

@@ -20,7 +20,7 @@ from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
 from orca_agent.rounds.middle import MiddleClient
 from orca_agent.rounds.paying import Paying, Reading, outcomes_json
-from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, next_slot, opinion_on
+from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, is_late, next_slot, opinion_on
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
@@ -63,6 +63,7 @@ class RoundsNode:
         self._votes: dict[int, dict[Claim, Vote]] = {}
         self._drawn: dict[int, frozenset[Claim]] = {}
         self._checked: set[tuple[int, str]] = set()
+        self._sound: set[tuple[int, str]] = set()
         self._paid: set[tuple[int, str]] = set()
         self._settled: set[int] | None = None
         self._do: dict[Kind, Callable[[TaskState, Duty], Awaitable[None]]] = {
@@ -71,6 +72,7 @@ class RoundsNode:
             "vote": self._vote,
             "list": self._list,
             "check_list": self._check_list,
+            "defend_list": self._defend_list,
             "payout": self._payout,
             "collect": self._collect,
             "settle": self._settle,
@@ -154,6 +156,7 @@ class RoundsNode:
             drawn=self._drawn,
             checked=frozenset(self._checked),
             paid=frozenset(self._paid),
+            sound=frozenset(self._sound),
             settled=frozenset(self._settled or ()),
             unreported=unreported,
         )
@@ -179,12 +182,30 @@ class RoundsNode:
             self._running.pop(duty, None)
 
     async def _submit(self, task: TaskState, duty: Duty) -> None:
+        await self._leave_to_another(task, duty.round)
         value = await self._parts.submitting.value_for(duty.round)
         await self._parts.acting.submit(duty.round, value)
         # What counts is what the chain took, also if that was said before a crash, and of other records.
         taken = (await self._parts.chain.fresh_task(task.task_id)).task.submitted(duty.round, self._parts.key)
         await self._parts.records.keep_submission(duty.round, value if taken is None else taken.submission_value)
         log.info("round %s: %s", duty.round, value)
+
+    async def _leave_to_another(self, task: TaskState, number: int) -> None:
+        """Raise InvalidError ``key_used_twice`` while another process with this key has a proof to submit that is not known here.
+
+        A key submits once. At the end of the window nobody is waited for, and a middle server that does not answer is not either.
+        """
+        if self.look.slot is None or is_late(task, self.look.slot, number):
+            return
+        try:
+            reported = {one.cid for one in await self._parts.middle.results(number) if one.worker == self._parts.key}
+        except OrcaError as error:
+            log.warning("whether another process uses this key is not known: %s", error)
+            return
+        if foreign := sorted(reported - {one.cid for one in await self._parts.records.assignments_of(number)}):
+            raise InvalidError(
+                "key_used_twice", f"another process with this node's key made {foreign[0]}, and is left to submit it"
+            )
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
         votes = self._votes[duty.round]
@@ -207,8 +228,13 @@ class RoundsNode:
             log.warning("the list of round %s by %s is not judged: %s", duty.round, duty.subject, "; ".join(reading.missing))
         elif contradicts((await self._parts.chain.lists(self._settings.task_id, duty.round))[duty.subject], distribution):
             log.warning("the list of round %s by %s is not the one that follows from the chain", duty.round, duty.subject)
-            await self._parts.acting.vote_against_list(duty.round, duty.subject)
+            await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=False)
+        else:
+            self._sound.add((duty.round, duty.subject))
         self._checked.add((duty.round, duty.subject))
+
+    async def _defend_list(self, task: TaskState, duty: Duty) -> None:
+        await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=True)
 
     async def _payout(self, task: TaskState, duty: Duty) -> None:
         await self._parts.acting.pay_out(duty.round, duty.subject)

@@ -18,7 +18,7 @@ from koii_chain.state import TaskState
 from orca_agent.rounds.auditing import Fetcher
 from orca_agent.rounds.schedule import claims_in
 from orca_agent.rounds.settings import RoundsSettings
-from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease
 from orca_protocol.round_value import read_round_value
 from orca_protocol.verdict_bundle import read_bundle
@@ -68,10 +68,7 @@ class Paying:
         try:
             root = Cid.parse(cid)
             blocks = await self._fetcher.fetch(root, worker)
-        except UnavailableError as error:
-            reading.missing.append(f"{cid} of {worker}: {error.detail}")
-            return
-        except (InvalidError, LimitError) as error:
+        except OrcaError as error:
             self._set_aside(f"{cid} of {worker}", error, reading)
             return
         case = Case(
@@ -99,17 +96,16 @@ class Paying:
             root = Cid.parse(folder)
             blocks = await self._fetcher.fetch(root, auditor)
             said = read_bundle(read_directory(root, blocks, self._settings.limits.of_tree), auditor)
-        except UnavailableError as error:
-            reading.missing.append(f"verdicts of {auditor}: {error.detail}")
         except OrcaError as error:  # a submission that cannot be read says nothing
             self._set_aside(f"verdicts of {auditor}", error, reading)
         else:
             reading.opinions += [opinion for verdict in said if (opinion := self._opinion(number, verdict, reading)) is not None]
 
     def _set_aside(self, what: str, error: OrcaError, reading: Reading) -> None:
-        """Count it for nothing, or as missing where others, who were not told to read less, may well read it."""
-        log.info("%s: counts for nothing: %s", what, error)
-        if isinstance(error, LimitError) and self._settings.limits.are_below_the_protocols:
+        """Count it for nothing, or as missing where others may well have read it: it did not come, or this operator reads less."""
+        log.info("%s is set aside: %s", what, error)
+        reads_less = isinstance(error, LimitError) and self._settings.limits.are_below_the_protocols
+        if isinstance(error, UnavailableError) or reads_less:
             reading.missing.append(f"{what}: {error.detail}")
 
     def _opinion(self, number: int, verdict: VerdictStatement, reading: Reading) -> Opinion | None:
@@ -133,11 +129,7 @@ def outcomes_json(distribution: Distribution, reading: Reading, own: str) -> str
             "cid": cid,
             "outcome": outcome,
             "price": str(prices.get((worker, cid), 0)),
-            "approvals": sorted(
-                opinion.auditor
-                for opinion in reading.opinions
-                if (opinion.worker, opinion.cid, opinion.vote) == (worker, cid, "approve")
-            ),
+            "approvals": distribution.approvals.get((worker, cid), []),
             "own": worker == own,
         }
         for (worker, cid), outcome in distribution.outcomes.items()

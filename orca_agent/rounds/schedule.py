@@ -3,6 +3,7 @@
     start of round r     submit for r-1: proofs made in r-1, verdicts on r-2
     after its window     audit what others submitted for r-1; make or check the list of r-2
     audit window         vote on chain: against what was rejected, for what is disputed and was approved
+    until a list is paid vote against one that is wrong, and for one that is right and disputed
     from a list's time   have it paid, collect what was credited, tell the middle server what became of the round
 
 What the chain shows is never done again, whatever the node remembers: after a restart it begins with nothing but the chain
@@ -23,7 +24,7 @@ from koii_chain.state import Submission, TaskState, Trigger
 from orca_protocol.round_value import proofs_in
 from orca_protocol.verdict import Vote
 
-Kind = Literal["submit", "audit", "vote", "list", "check_list", "payout", "collect", "settle"]
+Kind = Literal["submit", "audit", "vote", "list", "check_list", "defend_list", "payout", "collect", "settle"]
 #: rounds that are looked back at; the chain keeps no more
 LOOK_BACK = 16
 
@@ -48,6 +49,8 @@ class Done:
     #: lists (round, maker) that were compared with its own, and lists that it had paid
     checked: frozenset[tuple[int, str]] = frozenset()
     paid: frozenset[tuple[int, str]] = frozenset()
+    #: lists that are the same as its own
+    sound: frozenset[tuple[int, str]] = frozenset()
     settled: frozenset[int] = frozenset()
     #: rounds with a proof that is made and not reported yet: only what was reported is submitted
     unreported: frozenset[int] = frozenset()
@@ -75,7 +78,7 @@ def next_slot(task: TaskState, slot: int) -> int:
     clock, number = task.clock, task.clock.round_at(slot)
     moments = [clock.start_of(number + 1)]
     if number >= 1:
-        moments += [clock.submission(number - 1).end, _late_from(clock.submission(number - 1))]
+        moments += [clock.submission(number - 1).end, late_from(clock.submission(number - 1))]
     for past in range(max(0, number - LOOK_BACK), number):
         for _, entry in unpaid_lists(task, past):
             moments += _payout_slots(clock, past, entry)
@@ -102,15 +105,19 @@ def unpaid_lists(task: TaskState, number: int) -> list[tuple[str, Submission]]:
 def _submit(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
     if number < 0 or task.submitted(number, key) is not None:
         return []
-    window = task.clock.submission(number)
-    if slot not in window:
+    if slot not in task.clock.submission(number):
         return []
     # Verdicts that are still being made and proofs that are still being reported are waited for, but not to the last moment.
     is_waiting = number in done.unreported or _unfinished(task, key, done, number - 1)
-    return [] if is_waiting and slot < _late_from(window) else [Duty(number, "submit")]
+    return [] if is_waiting and not is_late(task, slot, number) else [Duty(number, "submit")]
 
 
-def _late_from(window: Window) -> int:
+def is_late(task: TaskState, slot: int, number: int) -> bool:
+    """Whether so little is left of a round's submission window that nothing is waited for."""
+    return slot >= late_from(task.clock.submission(number))
+
+
+def late_from(window: Window) -> int:
     """Return the slot from which on a submission waits for nothing."""
     return window.first + 3 * len(window) // 4
 
@@ -162,15 +169,7 @@ def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list
         return []
     pending = [(maker, entry) for maker, entry in unpaid_lists(task, number) if (number, maker) not in done.paid]
     if pending:
-        triggers = task.distributions_audit_trigger.get(number, {})
-        return [
-            Duty(number, "check_list", maker)
-            for maker, entry in pending
-            if maker != key
-            and (number, maker) not in done.checked
-            and slot < task.clock.payout_from(number, entry.slot)
-            and not _has_voted(triggers.get(maker), key)
-        ]
+        return [duty for maker, entry in pending for duty in _judge(task, slot, key, done, number, maker, entry)]
     if (number, key) in done.checked or slot not in task.clock.distribution(number, retries=task.allowed_failed_distributions):
         return []
     if task.submitted(number, key) is None or key in task.distribution_rewards_submission.get(number, {}):
@@ -181,6 +180,18 @@ def _list(task: TaskState, slot: int, key: str, done: Done, number: int) -> list
     return [Duty(number, "list")] if order and order[turn % len(order)] == key else []
 
 
+def _judge(task: TaskState, slot: int, key: str, done: Done, number: int, maker: str, entry: Submission) -> list[Duty]:
+    """Return the duty to compare somebody's list with one's own, or to stand up for it where it is right and disputed."""
+    trigger = task.distributions_audit_trigger.get(number, {}).get(maker)
+    if maker == key or slot >= task.clock.payout_from(number, entry.slot) or _has_voted(trigger, key):
+        return []
+    if (number, maker) not in done.checked:
+        return [Duty(number, "check_list", maker)]
+    # Who disputes a right list must not be the only one who votes: stake decides, and silence has none.
+    is_disputed = trigger is not None and (number, maker) in done.sound
+    return [Duty(number, "defend_list", maker)] if is_disputed else []
+
+
 def _close(task: TaskState, slot: int, key: str, done: Done, number: int) -> list[Duty]:
     """Return the duties that end a round: have its lists paid, and say so to the middle server."""
     duties = []
@@ -189,7 +200,8 @@ def _close(task: TaskState, slot: int, key: str, done: Done, number: int) -> lis
         if (number, maker) not in done.paid and slot >= (own if maker == key else others):
             duties.append(Duty(number, "payout", maker))
     is_over = task.distributions_audit_record.get(number) == "PayoutSuccessful" or no_list_can_come(task, number, slot)
-    if is_over and number not in done.settled and claims_in(task, number):
+    # Also a round without claims: what was reported for it and never came on chain would wait for ever.
+    if is_over and number not in done.settled and task.submissions.get(number):
         duties.append(Duty(number, "settle"))
     return duties
 

@@ -17,6 +17,7 @@ from koii_chain.rpc import JsonRpc, RpcSettings
 from koii_chain.state import Submission, TaskState, Trigger, VoteRecord
 from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
+from orca_agent.rounds.middle import Result
 from orca_agent.rounds.node import NodeParts, RoundsNode, draw
 from orca_agent.rounds.paying import Paying, Reading
 from orca_agent.rounds.schedule import Duty
@@ -82,8 +83,12 @@ class World(ChainClient, Acting):
         self._note("list", number, amounts)
         self.change(distribution_rewards_submission={number: {ME: entry(ME, number, self.now)}})
 
-    async def vote_against_list(self, number: int, maker: str) -> None:
-        self._note("against", number, maker)
+    async def vote_on_list(self, number: int, maker: str, *, is_valid: bool) -> None:
+        self._note("for" if is_valid else "against", number, maker)
+        votes = self.state.distributions_audit_trigger.get(number, {})
+        vote = VoteRecord(is_valid=is_valid, voter=ME, slot=1)
+        before = votes[maker].votes if maker in votes else ()
+        self.change(distributions_audit_trigger={number: votes | {maker: Trigger(trigger_by=ME, slot=1, votes=(*before, vote))}})
 
     async def pay_out(self, number: int, maker: str) -> None:
         self._note("payout", number, maker)
@@ -406,6 +411,41 @@ async def test_a_list_is_voted_against_where_this_node_knows_that_it_is_wrong(
         await scene.looks()
     assert scene.world.done == ([("against", ROUND, PEER)] if is_against else [])
     assert len(scene.payer.given) == 1
+
+
+async def test_a_list_that_this_node_knows_to_be_right_is_defended(scene: Scene) -> None:
+    scene.world.change(submissions={ROUND: {PEER: entry()}}, distribution_rewards_submission={ROUND: {PEER: entry(PEER, slot=741)}})
+    scene.world.amounts = {PEER: {PEER: 5}}
+    scene.world.now = 745
+    async with scene.serving():
+        await until(lambda: scene.payer.given != [])
+        await scene.looks()
+        assert scene.world.done == []
+        vote = VoteRecord(is_valid=False, voter=OTHER, slot=1)
+        scene.world.change(distributions_audit_trigger={ROUND: {PEER: Trigger(trigger_by=OTHER, slot=1, votes=(vote,))}})
+        await until(lambda: scene.world.times("for") == 1)
+        await scene.looks()
+    assert scene.world.done == [("for", ROUND, PEER)]
+
+
+async def test_what_another_process_with_this_key_made_is_left_to_it_until_the_window_ends(scene: Scene) -> None:
+    scene.middle.standing = [
+        Result(work_item="w", worker=ME, cid=CID, required_checks=[]),
+        Result(work_item="v", worker=PEER, cid=CID2, required_checks=[]),
+    ]
+    async with scene.serving():
+        await until(lambda: scene.troubles.get("submit", "").startswith("key_used_twice: "))
+        await scene.looks()
+        assert scene.world.done == []
+        scene.world.now, scene.time = 630, 5.0
+        await until(lambda: scene.world.times("submit") == 1)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("middle_server_unavailable", "away"), InvalidError("round_unknown", "no")])
+async def test_a_middle_server_that_does_not_tell_keeps_no_submission(scene: Scene, error: OrcaError) -> None:
+    scene.middle.error = error
+    async with scene.serving():
+        await until(lambda: scene.world.times("submit") == 1)
 
 
 async def test_a_round_ends_with_its_payout_its_reward_and_a_word_to_the_middle_server(scene: Scene) -> None:

@@ -80,12 +80,12 @@ async def test_where_there_is_neither_it_is_said_why(scene: Scene, why: str, cod
     assert await scene.submitting().value_for(ROUND + 1) == f"idle:{code}"
 
 
-async def test_the_same_text_is_given_after_a_restart(scene: Scene) -> None:
+async def test_what_was_given_out_is_given_out_again_after_a_restart_and_whatever_comes_later(scene: Scene) -> None:
     await scene.proof("one")
     for name in ("3", "2"):
         await scene.review(name)
     first = await scene.submitting().value_for(ROUND + 1)
-    await scene.proof("late")
+    await scene.proof("two")
     await scene.review("4")
     assert await scene.submitting().value_for(ROUND + 1) == first
     assert await scene.records.submission_of(ROUND + 1) == first
