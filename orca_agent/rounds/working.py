@@ -151,7 +151,8 @@ class Working:
             assignment = await self._run_and_prove(assignment, todo)
         if assignment.state == "proved":
             # Auditors look for the proof where this key was heard last, which may have been before a restart.
-            await self._parts.middle.announce(self._settings.gateway)
+            with suppress(InvalidError):  # a lease needs no new word on the stake; the report will say what it is worth
+                await self._parts.middle.announce(self._settings.gateway)
             await self._held(self._parts.middle.report(todo, _known(assignment.cid)))
             assignment = await self._parts.records.move(assignment, "reported")
         if assignment.state == "reported":
@@ -196,7 +197,7 @@ class Working:
         item = Item(todo.id, read_spec(spec, where="the leased spec"))
         await _until(datetime.fromisoformat(lease.issued))
         if assignment.run_id is None:
-            stored = await self._parts.intake.submit(item, spec, key=f"lease:{todo.leaseId}", deadline=_deadline(lease))
+            stored = await self._parts.intake.submit(item, spec, key=f"lease:{todo.leaseId}", deadline=deadline_of(lease))
             assignment = await self._parts.records.move(assignment, "leased", run_id=stored.run_id)
         run_id = self.run_id = _known(assignment.run_id)
         while (state := await self._parts.queue.state(run_id)).run.status is None:  # noqa: ASYNC110 - another process may do it
@@ -287,7 +288,7 @@ def refuse_unpaid(finished: Finished, lease: Lease) -> None:
             raise InvalidError("model_not_leased", f"{entry.answer.model.model} answered, which the lease does not admit")
 
 
-def _deadline(lease: Lease) -> float:
+def deadline_of(lease: Lease) -> float:
     """Return when a run under ``lease`` ends at the latest: the same after a restart, so that it is the same run."""
     issued, expires = datetime.fromisoformat(lease.issued), datetime.fromisoformat(lease.expires)
     return (expires - min(_MARGIN, (expires - issued) / 2)).timestamp()

@@ -198,6 +198,19 @@ def test_a_list_is_checked_by_everybody_but_its_maker_until_it_can_be_paid() -> 
     assert of_kind("check_list", due(voted, 740, C, NOTHING)) == [Duty(ROUND, "check_list", A)]
 
 
+def test_a_list_that_is_right_is_voted_for_where_somebody_disputes_it() -> None:
+    calm = state(submissions=submitted(A), distribution_rewards_submission=listed(A))
+    loud = calm.model_copy(update={"distributions_audit_trigger": disputed(A, C)})
+    sound = Done(checked=frozenset({(ROUND, A)}), sound=frozenset({(ROUND, A)}))
+    assert of_kind("defend_list", due(loud, 819, B, sound)) == [Duty(ROUND, "defend_list", A)]
+    assert of_kind("defend_list", due(loud, 820, B, sound)) == [], "it can be paid"
+    assert of_kind("defend_list", due(calm, 819, B, sound)) == []
+    assert of_kind("defend_list", due(loud, 819, B, Done(checked=frozenset({(ROUND, A)})))) == [], "it is not known to be right"
+    assert of_kind("defend_list", due(loud, 819, A, sound)) == [], "its maker has no vote"
+    voted = calm.model_copy(update={"distributions_audit_trigger": disputed(A, C, B)})
+    assert of_kind("defend_list", due(voted, 819, B, sound)) == []
+
+
 def test_no_list_hides_behind_a_newer_one() -> None:
     waiting = state(submissions=submitted(A, B), distribution_rewards_submission=listed(A, B))
     assert of_kind("check_list", due(waiting, 745, C, NOTHING)) == [Duty(ROUND, "check_list", A), Duty(ROUND, "check_list", B)]
@@ -345,6 +358,7 @@ _DONES = st.builds(
     votes=st.dictionaries(_ROUNDS, _VOTES, max_size=4),
     drawn=st.dictionaries(_ROUNDS, st.sets(_CLAIMS, max_size=6).map(frozenset), max_size=4),
     checked=_MADE,
+    sound=_MADE,
     paid=_MADE,
     settled=st.sets(_ROUNDS, max_size=4).map(frozenset),
     unreported=st.sets(_ROUNDS, max_size=2).map(frozenset),
@@ -373,6 +387,8 @@ def accept(given: TaskState, duty: Duty, slot: int, name: str, done: Done) -> No
             rounds.submit_list(uploaded, call(), SubmitDistributionList(duty.round))
         case "check_list":
             rounds.audit_distribution(world, call(duty.subject), AuditDistribution(False, duty.round))
+        case "defend_list":
+            rounds.audit_distribution(world, call(duty.subject), AuditDistribution(True, duty.round))
         case "payout":
             rounds.payout(world, call(duty.subject), Payout(duty.round))
 
@@ -396,6 +412,7 @@ def test_nothing_is_due_again_when_the_chain_shows_it(given_: TaskState, slot: i
             "vote": {"submissions_audit_trigger": voted},
             "list": {"distribution_rewards_submission": {number: {name: entry}}},
             "check_list": {"distributions_audit_trigger": voted},
+            "defend_list": {"distributions_audit_trigger": voted},
             "payout": {"distributions_audit_record": {number: "PayoutSuccessful"}},
             "collect": {"available_balances": {}},
         }

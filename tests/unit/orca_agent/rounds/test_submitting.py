@@ -88,7 +88,8 @@ async def test_what_was_given_out_is_given_out_again_after_a_restart_and_whateve
     await scene.proof("two")
     await scene.review("4")
     assert await scene.submitting().value_for(ROUND + 1) == first
-    assert scene.blocks.has(Cid.parse(str(read_round_value(first).verdicts)))
+    assert await scene.records.submission_of(ROUND + 1) == first
+    assert await scene.records.submission_of(ROUND) is None
 
 
 async def test_as_many_proofs_stand_there_as_fit_beside_the_verdicts(scene: Scene) -> None:

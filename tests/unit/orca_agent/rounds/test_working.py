@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.rounds.middle import MiddleClient, Todo
-from orca_agent.rounds.working import Working, WorkParts, open_todo, refuse_unpaid
+from orca_agent.rounds.working import Working, WorkParts, deadline_of, open_todo, refuse_unpaid
 from orca_agent.store.events import EventLog
 from orca_agent.store.journal import RunRecord
 from orca_agent.store.postgres import PostgresJournal
@@ -107,6 +108,15 @@ def test_a_lease_of_anything_else_is_refused_by_name(wrong: Todo, name: str) -> 
 def test_a_lease_of_another_server_is_refused() -> None:
     with pytest.raises(InvalidError, match="signer"):
         open_todo(todo(signed_by=identity(5).staking), node_settings(), identity())
+
+
+@pytest.mark.parametrize(
+    ("expires", "ends"),
+    [("2026-01-01T00:10:00.000Z", 570.0), ("2026-01-01T00:01:00.000Z", 30.0), ("2026-01-01T00:00:10.000Z", 5.0)],
+)
+def test_a_run_ends_before_its_lease_whenever_it_began(expires: str, ends: float) -> None:
+    issued = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    assert deadline_of(lease(expires=expires)) - issued == ends
 
 
 def finished(answer: Callable[[Any], Any] | None = None) -> Finished:
@@ -365,6 +375,37 @@ async def test_a_result_that_no_lease_pays_for_is_given_back(scene: Scene) -> No
     closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
     assert str(closed[-1].ending).startswith("given_back: result_not_payable: ")
     assert scene.reported() == []
+
+
+async def test_a_proof_that_misses_its_round_before_it_is_reported_is_proved_again_for_the_round_of_now(scene: Scene) -> None:
+    await scene.room.item(spec=SPEC)
+    scene.records.crash = ("after", "proved")
+    with pytest.raises(Crash):
+        await asyncio.wait_for(scene.working.serve(), 20)
+    scene.records.crash = None
+    await scene.records.keep_submission(7, "idle:no_work")
+    scene.room.chain.round = 8
+    scene.node()
+    async with scene.at_work():
+        await until(scene.state("entered"))
+    (made,) = [one for one in await scene.records.recent_assignments() if one.state == "entered"]
+    assert scene.reported() == [(made.cid, 8)]
+    assert [call.agent for call in scene.model.calls] == ["A", "B"]
+
+
+async def test_a_proof_that_misses_its_round_after_it_was_reported_is_given_up(scene: Scene) -> None:
+    await scene.room.item(spec=SPEC)
+    scene.records.crash = ("after", "reported")
+    with pytest.raises(Crash):
+        await asyncio.wait_for(scene.working.serve(), 20)
+    scene.records.crash = None
+    await scene.records.keep_submission(7, "idle:no_work")
+    scene.node()
+    async with scene.at_work():
+        await until(scene.state("closed"))
+    closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
+    assert str(closed[0].ending).startswith("round_missed: ")
+    assert [row[1] for row in scene.reported()] == [None]
 
 
 async def test_no_more_is_taken_than_a_rounds_submission_holds(scene: Scene) -> None:
