@@ -39,6 +39,8 @@ class Reading:
     leases: dict[Claim, Lease] = field(default_factory=dict)
     opinions: list[Opinion] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    #: claims that count for nothing, and why
+    refused: dict[Claim, str] = field(default_factory=dict)
 
     @property
     def items(self) -> list[Item]:
@@ -69,7 +71,8 @@ class Paying:
             root = Cid.parse(cid)
             blocks = await self._fetcher.fetch(root, worker)
         except OrcaError as error:
-            self._set_aside(f"{cid} of {worker}", error, reading)
+            if not self._set_aside(f"{cid} of {worker}", error, reading):
+                reading.refused[claim] = f"{error.code}: {error.detail}"
             return
         case = Case(
             source=from_blocks(root, blocks, self._settings.limits),
@@ -80,13 +83,15 @@ class Paying:
             limits=self._settings.limits,
         )
         results = [result async for result in audit(case, _CHECKS)]
-        if all(result.verdict == "valid" for result in results) and case.lease is not None:
+        faults = {result.verdict: f"{result.code}: {result.detail}" for result in reversed(results)}
+        if "mismatch" in faults:
+            reading.refused[claim] = faults["mismatch"]
+        elif "not_measured" in faults:
+            reading.missing.append(f"{cid} of {worker}: {faults['not_measured']}")
+        elif case.lease is not None:
             reading.leases[claim] = case.lease
-        elif any(result.verdict == "not_measured" for result in results) and not any(
-            result.verdict == "mismatch" for result in results
-        ):
-            unread = next(result for result in results if result.verdict == "not_measured")
-            reading.missing.append(f"{cid} of {worker}: {unread.detail}")
+        else:
+            reading.refused[claim] = "no_lease: nobody leased this run, so it claims no payment"
 
     async def _read_verdicts(self, number: int, auditor: str, value: str, reading: Reading) -> None:
         try:
@@ -101,12 +106,17 @@ class Paying:
         else:
             reading.opinions += [opinion for verdict in said if (opinion := self._opinion(number, verdict, reading)) is not None]
 
-    def _set_aside(self, what: str, error: OrcaError, reading: Reading) -> None:
-        """Count it for nothing, or as missing where others may well have read it: it did not come, or this operator reads less."""
+    def _set_aside(self, what: str, error: OrcaError, reading: Reading) -> bool:
+        """Count it for nothing, or as missing where others may well have read it: it did not come, or this operator reads less.
+
+        Returns whether it is missing.
+        """
         log.info("%s is set aside: %s", what, error)
         reads_less = isinstance(error, LimitError) and self._settings.limits.are_below_the_protocols
-        if isinstance(error, UnavailableError) or reads_less:
+        is_missing = isinstance(error, UnavailableError) or reads_less
+        if is_missing:
             reading.missing.append(f"{what}: {error.detail}")
+        return is_missing
 
     def _opinion(self, number: int, verdict: VerdictStatement, reading: Reading) -> Opinion | None:
         """Return what a verdict says about a claim of the round, if it is about one, by the checks that its lease requires."""
@@ -133,5 +143,9 @@ def outcomes_json(distribution: Distribution, reading: Reading, own: str) -> str
             "own": worker == own,
         }
         for (worker, cid), outcome in distribution.outcomes.items()
+    ]
+    rows += [
+        {"worker": worker, "cid": cid, "outcome": "refused", "reason": reason, "price": "0", "approvals": [], "own": worker == own}
+        for (worker, cid), reason in sorted(reading.refused.items())
     ]
     return json.dumps({"claims": rows, "missing": reading.missing}, sort_keys=True)

@@ -149,6 +149,17 @@ def test_a_key_with_several_proofs_is_cut_once() -> None:
     assert not found.pays, "the chain takes no list that pays nobody"
 
 
+def test_who_submitted_no_proof_at_all_is_cut_like_whoever_is_rejected() -> None:
+    honest = AUDITORS[3]
+    both = state(
+        submissions={3: submitted(3, WORKER, honest), 4: submitted(4, *AUDITORS, value="idle:no_work")},
+        **disputed((AUDITORS[0], False)),
+    )
+    opinions = [Opinion(auditor, honest, CID, "approve") for auditor in AUDITORS[:2]]
+    found = distribute(both, 3, [Item(honest, CID, 500)], opinions, POLICY)
+    assert found.amounts == {WORKER: -700, honest: 500}
+
+
 def test_a_copied_proof_is_another_claim() -> None:
     thief = AUDITORS[3]
     both = state(submissions={3: submitted(3, WORKER, thief), 4: submitted(4, *AUDITORS, value="idle:no_work")})
@@ -177,6 +188,7 @@ def test_a_round_without_payout_ends(lists: Any, record: Any, slot: int, is_over
     [
         ({WORKER: 500, AUDITORS[0]: -700}, False),
         ({WORKER: 500, AUDITORS[0]: -1}, False),
+        ({WORKER: 500, AUDITORS[0]: -701}, True),
         ({WORKER: 501, AUDITORS[0]: -700}, True),
         ({WORKER: 500}, True),
         ({WORKER: 500, AUDITORS[0]: -700, AUDITORS[1]: 1}, True),
@@ -185,7 +197,18 @@ def test_a_round_without_payout_ends(lists: Any, record: Any, slot: int, is_over
         ({WORKER: 500, AUDITORS[0]: -700, AUDITORS[1]: 0}, False),
         ({}, True),
     ],
-    ids=["same", "other cut", "other price", "no cut", "one more paid", "one more cut", "nobody paid", "one gets nothing", "empty"],
+    ids=[
+        "same",
+        "less cut",
+        "deeper cut",
+        "other price",
+        "no cut",
+        "one more paid",
+        "one more cut",
+        "nobody paid",
+        "one gets nothing",
+        "empty",
+    ],
 )
 def test_a_list_contradicts_where_it_pays_or_cuts_somebody_else_or_pays_another_price(listed: Any, is_wrong: bool) -> None:
     own = Distribution({WORKER: 500, AUDITORS[0]: -700}, {})
