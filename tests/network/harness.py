@@ -304,7 +304,7 @@ class Network:
     async def post_for(self, node: NodeProcess, spec: bytes | None = None) -> str:
         """Post an item that ``node`` takes, because all others stand still meanwhile."""
         with self.stopped([one for one in self.living if one is not node]):
-            asked = (await node.status())["asked"]
+            asked = int((await node.status())["asked"])
 
             async def has_asked() -> bool:
                 return int((await node.status())["asked"]) >= asked + 2
