@@ -78,6 +78,10 @@ class Network:
         self._posted.append(item)
         return item
 
+    async def cancel(self, item: str) -> None:
+        """Cancel it, if it still can be."""
+        await self._http.post(f"/v1/work-items/{item}/cancel")
+
     async def item(self, item: str) -> dict[str, Any]:
         """The item as its requester sees it."""
         return dict((await self._http.get(f"/v1/work-items/{item}")).json())
@@ -300,6 +304,12 @@ class Network:
     async def post_for(self, node: NodeProcess, spec: bytes | None = None) -> str:
         """Post an item that ``node`` takes, because all others stand still meanwhile."""
         with self.stopped([one for one in self.living if one is not node]):
+            asked = int((await node.status())["asked"])
+
+            async def has_asked() -> bool:
+                return int((await node.status())["asked"]) >= asked + 2
+
+            await self.wait(has_asked, "what the others asked before they were stopped is answered")
             item = await self.post(spec)
             await self.wait(self.is_(item, "leased", "reported", "in_review"), f"{node.member.name} takes {item}")
         return item
@@ -315,7 +325,7 @@ class Network:
             await self.devnet.start_middle()
         for item in self._posted:
             if not await self.is_over(item)():
-                await self._http.post(f"/v1/work-items/{item}/cancel")
+                await self.cancel(item)
         self._posted.clear()
         standing = set(self.devnet.layout.members)
         for node in [one for one in self.devnet.nodes if one.member not in standing]:

@@ -19,6 +19,7 @@ from orca_agent.work.proving import facts_of
 from orca_agent.work.runner import Finished
 from orca_engine.item import Item
 from orca_engine.machine import Call
+from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Entry
 from orca_protocol.lease import Lease, open_lease
 from orca_protocol.model import Answer, ModelIdentity, Usage
@@ -62,10 +63,17 @@ class Player:
     async def take(self, spec: bytes | None = None) -> Todo:
         """Post an item and take its lease, because the nodes stand still meanwhile."""
         with self._network.stopped(self._network.living):
-            item = await self._network.post(spec)
-            todo = await self.middle.fetch_todo(uuid.uuid4().hex)
-        assert todo.id == item
-        return todo
+            while True:
+                item = await self._network.post(spec)
+                try:
+                    todo = await self.middle.fetch_todo(uuid.uuid4().hex)
+                except InvalidError as error:  # a node had asked just before it was stopped, and will ask no more
+                    if error.code != "nothing_available":
+                        raise
+                    await self._network.cancel(item)
+                else:
+                    assert todo.id == item
+                    return todo
 
     def work(self, todo: Todo, number: int, forge: Forge = honestly) -> str:
         """Run the item by the engine, forge the result, and serve the package that claims it for a round; returns its CID."""

@@ -131,6 +131,7 @@ async def test_two_processes_on_one_key_do_an_item_once_and_are_paid_once(networ
     with network.stopped(others):
         item = await network.post()
         await network.wait(network.is_(item, "in_review"), "one of the two does it")
+    assert (await network.author_of(item)).member.number == twin.number
     number = (await network.result(item))["round"]
     assert await network.wind_until_over(item) == ["done"]
 
