@@ -117,7 +117,7 @@ async def _submit(
     async def post(there: Server) -> int:
         document = await there.submit(spec, item, idempotency_key=key)
         if purse is not None and amount is not None:
-            document["funded"] = await _fund(*purse, amount)
+            document["funded"] = await _fund(*purse, amount, str(document.get("id")))
         _show(document, as_json, str(document.get("id")))
         return 0
 
@@ -153,8 +153,8 @@ def _purse() -> tuple[SigningKey, NetworkSettings]:
     return load_key(network.main_key_file or settings.home / "main.json", network=settings.network), network
 
 
-async def _fund(key: SigningKey, network: NetworkSettings, amount: int) -> str:
-    """Pay into the pot of the task; returns the transaction's signature."""
+async def _fund(key: SigningKey, network: NetworkSettings, amount: int, item: str) -> str:
+    """Pay into the pot of the task, saying for which work item; returns the transaction's signature."""
     from koii_chain import calls
     from koii_chain.client import ChainClient
     from koii_chain.rpc import JsonRpc, RpcSettings
@@ -163,7 +163,8 @@ async def _fund(key: SigningKey, network: NetworkSettings, amount: int) -> str:
     client = ChainClient(JsonRpc(RpcSettings(network.rpc_urls)))
     try:
         task = (await client.fresh_task(network.task_id or "")).task
-        return await client.act([calls.fund_task(task, public_key_of(key), amount)], [key])
+        payer = public_key_of(key)
+        return await client.act([calls.fund_task(task, payer, amount), calls.memo(payer, item)], [key])
     finally:
         await client.close()
 

@@ -117,7 +117,7 @@ class Once:
         if answer.status_code != 201:
             raise StepFailed("post", answer.json().get("detail", answer.text[:300]))
         item = str(answer.json()["id"])
-        signature = await genesis.fund(self._devnet.chain, price)
+        signature = await genesis.fund(self._devnet.chain, price, item)
         self._say(f"  work item {item}, required checks: {', '.join(answering.checks)}")
         self._say(f"  its price is in the pot: FundTask {signature}")
         return item

@@ -375,7 +375,7 @@ async def network_in(folder: Path, *, nodes: int) -> AsyncIterator[Network]:
     with scripted_server(max_seconds=1200) as models:
         extra = {"ORCA_OPENAI_BASE_URL": models.openai, "ORCA_MIDDLE_HEARTBEAT_SECONDS": PATIENT}
         async with Devnet(Layout(data, nodes), extra=extra) as devnet:
-            await genesis.fund(devnet.chain, 100 * PRICE)
+            await genesis.fund(devnet.chain, 100 * PRICE, "everything that is posted here")
             network = Network(devnet, models)
             network.script()
             try:
