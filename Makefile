@@ -1,6 +1,6 @@
 # The verbs of this repository. Each sets up what it needs by scripts/setup, which is quick when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench docs lock clean help
+.PHONY: run test check format bench docs image lock clean help
 PY := .venv/bin/python
 
 run: ## set up, start a devnet, take one work item through it to payment (SPEC=file takes another one)
@@ -31,12 +31,16 @@ docs: ## check that the documents are true: links, commands, settings, dependenc
 	@scripts/setup dev
 	@$(PY) -m pytest tests/house/test_docs.py $(ARGS)
 
+image: ## build the node's container image, run it and look at it from inside (ENGINE=docker|podman|buildah chooses)
+	@scripts/setup node
+	@scripts/image $(ARGS)
+
 lock: ## write requirements/*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
 	@scripts/setup dev
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean: ## remove everything that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help: ## this list

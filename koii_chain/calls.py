@@ -15,6 +15,7 @@ from koii_chain.addresses import (
     ATA_PROGRAM,
     CLOCK_SYSVAR,
     KPL_PROGRAM,
+    MEMO_PROGRAM,
     SYSTEM_PROGRAM,
     TOKEN_PROGRAM,
     pot_authority,
@@ -172,6 +173,11 @@ def transfer_tokens(owner: str, to: str, mint: str, amount: int, *, decimals: in
     """Move tokens between the token accounts of two owners (TransferChecked)."""
     accounts = [(token_account(owner, mint), "w"), (mint, ""), (token_account(to, mint), "w"), (owner, "s")]
     return _instruction(TOKEN_PROGRAM, b"\x0c" + amount.to_bytes(8, "little") + bytes([decimals]), accounts)
+
+
+def memo(signer: str, text: str) -> Instruction:
+    """Write a text into the transaction, for all to see; it also makes two equal payments two transactions."""
+    return _instruction(MEMO_PROGRAM, text.encode(), [(signer, "s")])
 
 
 def transfer_lamports(payer: str, to: str, amount: int) -> Instruction:

@@ -179,8 +179,10 @@ class ChainClient:
 
     async def send(self, raw: bytes) -> str:
         """Hand a signed transaction to the chain and return its signature. Raises InvalidError with the chain's code."""
-        answer = await self.rpc.call("sendTransaction", [base64.b64encode(raw).decode(), {"encoding": "base64"}])
-        self._tasks.clear()
+        try:
+            answer = await self.rpc.call("sendTransaction", [base64.b64encode(raw).decode(), {"encoding": "base64"}])
+        finally:  # a refusal, too, may mean that a kept state is not the chain's any more
+            self._tasks.clear()
         signature = _checked(_TEXT, answer.value, "sendTransaction")
         if signature != signature_of(raw):
             raise InvalidError("rpc_malformed", "sendTransaction answered with the signature of another transaction")

@@ -12,7 +12,7 @@ smaller one after it may still fit. A key may submit several proofs for a round;
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from koii_chain.lists import Amounts
@@ -101,10 +101,11 @@ def no_list_can_come(task: TaskState, number: int, slot: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The list for the chain, and what became of each item."""
+    """The list for the chain, what became of each item, and whose approvals of it count."""
 
     amounts: Amounts
     outcomes: dict[Claim, Outcome]
+    approvals: dict[Claim, list[str]] = field(default_factory=dict)
 
     @property
     def pays(self) -> bool:
@@ -130,36 +131,45 @@ def distribute(task: TaskState, number: int, items: Iterable[Item], opinions: It
         if outcome == "paid":
             amounts[worker] = amounts.get(worker, 0) + item.price
             left -= item.price
-        elif outcome == "rejected":
-            cut = task.stake_list.get(worker, 0) * policy.cut_permille // 1000
-            if cut:
-                amounts[worker] = -cut
         outcomes[claim] = outcome
-    return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())))
+    # Whoever submitted something that was not even a proof has no item, and is cut all the same.
+    for worker in task.submissions.get(number, {}):
+        cut = task.stake_list.get(worker, 0) * policy.cut_permille // 1000
+        if cut and _is_rejected(task, number, worker):
+            amounts[worker] = -cut
+    counted = {claim: sorted(approvals[claim]) for claim in sorted(chosen) if approvals.get(claim)}
+    return Distribution(dict(sorted(amounts.items())), dict(sorted(outcomes.items())), counted)
 
 
 def contradicts(listed: Amounts, own: Distribution) -> bool:
-    """Whether a list says something else than this node computed: another payment, or a cut of somebody else.
+    """Whether a list says something else than this node computed: another payment, a cut of somebody else, or a deeper cut.
 
-    How much is cut depends on the stake of the moment in which the list was made, which nobody can read any more.
+    How much is cut depends on the stake of the moment in which the list was made, which nobody can read any more: a list may cut
+    less than this node would, for a stake that has grown since.
     """
     if {key: amount for key, amount in listed.items() if amount > 0} != {
-        key: amount for key, amount in own.amounts.items() if amount > 0
+        key: amount for key, amount in own.amounts.items() if amount >= 0
     }:
         return True
-    return {key for key, amount in listed.items() if amount < 0} != {key for key, amount in own.amounts.items() if amount < 0}
+    cuts = {key: -amount for key, amount in listed.items() if amount < 0}
+    mine = {key: -amount for key, amount in own.amounts.items() if amount < 0}
+    return cuts.keys() != mine.keys() or any(amount > mine[key] for key, amount in cuts.items())
 
 
 def _judged(task: TaskState, number: int, item: Item, approvals: int, policy: Policy) -> Outcome:
     submission = task.submitted(number, item.worker)
     if submission is None or item.cid not in proofs_in(submission.submission_value):
         return "not_submitted"
-    # A dispute on chain is about a key's whole submission, and so is its end.
-    if is_upheld(task.submissions_audit_trigger.get(number, {}).get(item.worker), task.stake_list):
+    if _is_rejected(task, number, item.worker):
         return "rejected"
     if item.price < 1:
         return "no_price"
     return "paid" if approvals >= policy.approvals else "too_few_approvals"
+
+
+def _is_rejected(task: TaskState, number: int, worker: str) -> bool:
+    """Whether a dispute on chain was upheld: it is about a key's whole submission, and so is its end."""
+    return is_upheld(task.submissions_audit_trigger.get(number, {}).get(worker), task.stake_list)
 
 
 def _approvals(task: TaskState, number: int, opinions: Iterable[Opinion]) -> dict[Claim, set[str]]:

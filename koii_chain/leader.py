@@ -36,10 +36,11 @@ def leader_of(task: TaskState, number: int, *, is_previous_failed: bool = False)
 def successors(task: TaskState, number: int) -> list[str]:
     """Return everybody who may make the list of a round, in the order in which they take over from one who makes none.
 
-    The first is ``leader_of``. Koii names one key and waits for it; a chain that takes a list from any submitter needs not.
+    The first is ``leader_of`` before any list failed. Koii names one key and waits; a chain that takes anybody's list needs not.
     """
     submitted = task.submissions.get(number, {})
-    first = leader_of(task, number)
+    # As if nothing had failed: an order that changed with each failed list would pass over the one whose turn it is.
+    first = leader_of(task.model_copy(update={"distributions_audit_record": {}}), number)
     rest = sorted(submitted, key=lambda key: (-score(submitted, key), key))
     return [] if first is None else [first, *(key for key in rest if key != first)]
 

@@ -6,6 +6,7 @@ A good word of the chain is believed for a bounded time, a bad one not at all: a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from middle_server.chain import Chain
 from middle_server.rules.stakes import check_stake
 from orca_protocol.errors import UnavailableError
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 _KEYS_REMEMBERED = 10_000
 _QUESTIONS_AT_ONCE = 16
@@ -44,11 +46,16 @@ class StakeGate:
         self._good[task_id, key] = True
 
     async def ask(self, question: Awaitable[T]) -> T:
-        """Return the chain's answer. Raises UnavailableError ``chain_unavailable`` when it takes too long."""
+        """Return the chain's answer. Raises UnavailableError ``chain_unavailable``: what its endpoints said is for the log only."""
         try:
             async with asyncio.timeout(self._seconds), self._turn:
                 return await question
         except TimeoutError as error:
             raise UnavailableError(
                 "chain_unavailable", f"the chain did not answer within {self._seconds:g} s", retry_after=5.0
+            ) from error
+        except UnavailableError as error:
+            _log.warning("the chain could not be read: %s", error)
+            raise UnavailableError(
+                "chain_unavailable", "the chain cannot be read at the moment; ask again", retry_after=error.retry_after
             ) from error

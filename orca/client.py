@@ -38,8 +38,7 @@ class Server:
         """``url`` stands for the settings' own. Raises InvalidError ``bad_url``."""
         self._settings = settings
         self._url = (url or settings.middle_server_url or settings.agent_url).rstrip("/")
-        parts = urlsplit(self._url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if not _is_address(self._url):
             raise InvalidError("bad_url", f"{self._url!r} is no address of a server: http(s)://host[:port]")
         self.http = httpx.AsyncClient(base_url=self._url, timeout=httpx.Timeout(60.0, connect=5.0), trust_env=False)
         self.kind: Kind = "orca-agent"
@@ -116,10 +115,20 @@ class Server:
         except (httpx.HTTPError, OSError) as error:
             said = str(error) or type(error).__name__
             raise UnavailableError("server_unavailable", f"{self._url} does not answer: {said[:200]}") from error
+        if 300 <= response.status_code < 400:
+            raise UnavailableError("server_moved", f"{self._url} answered {path} with a redirect, which is not followed")
         document = _parsed(bytes(data), self._url)
         if response.status_code >= 400:
             raise _refused(response.status_code, document)
         return document
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
 
 
 def _parsed(data: bytes, url: str) -> dict[str, Any]:

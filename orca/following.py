@@ -38,6 +38,7 @@ async def follow(http: httpx.AsyncClient, run_id: str) -> AsyncIterator[Told]:
     """
     last, tries = 0, 0
     while True:
+        why = "it ended early again and again"
         try:
             async for told in _once(http, run_id, last):
                 last, tries = told.number, 0
@@ -45,9 +46,10 @@ async def follow(http: httpx.AsyncClient, run_id: str) -> AsyncIterator[Told]:
                 if told.kind in LAST:
                     return
         except (httpx.HTTPError, UnavailableError) as error:
-            tries += 1
-            if tries > _TRIES:
-                raise UnavailableError("stream_broken", f"the events of run {run_id} broke off: {type(error).__name__}") from error
+            why = type(error).__name__
+        tries += 1
+        if tries > _TRIES:
+            raise UnavailableError("stream_broken", f"the events of run {run_id} broke off: {why}")
         await asyncio.sleep(_AGAIN)
 
 

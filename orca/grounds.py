@@ -145,9 +145,9 @@ async def of_devnet(data: Path) -> AsyncIterator[Grounds]:
     signer = public_key_of(MIDDLE)
     async with AsyncExitStack() as closing:
         if running is not None:
-            client = ChainClient(JsonRpc(RpcSettings((str(running["chain"]),))))
+            client = ChainClient(JsonRpc(RpcSettings((running["chain"],))))
             closing.push_async_callback(client.close)
-            middle = MiddleReader(str(running["middle_server"]), TASK_ID)
+            middle = MiddleReader(running["middle_server"], TASK_ID)
             closing.push_async_callback(middle.close)
             try:
                 task = (await client.task(TASK_ID)).task
@@ -160,13 +160,13 @@ async def of_devnet(data: Path) -> AsyncIterator[Grounds]:
         yield Grounds(NETWORK, task, signer, _StoredChain(task), _StoredLeases(layout.postgres), folders)
 
 
-def _running(data: Path) -> dict[str, Any] | None:
+def _running(data: Path) -> dict[str, str] | None:
     """Return where the devnet listens, or None when it does not run."""
     try:
-        document = json.loads((data / "running.json").read_text())
-    except (OSError, ValueError):
+        document: Any = json.loads((data / "running.json").read_text())
+        return {name: str(document[name]) for name in ("chain", "middle_server")}
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return document if isinstance(document, dict) else None
 
 
 def _task_in(folder: Path) -> TaskState:

@@ -88,10 +88,15 @@ class MiddleServerSettings(BaseSettings):
 
 def load(kind: type[T]) -> T:
     """Read the environment. Raises InvalidError ``settings`` that names every wrong variable at once."""
+    prefix = kind.model_config.get("env_prefix", "")
+
+    def variable(field: str) -> str:  # validation names aliased fields by their variable already
+        return field if field.isupper() else f"{prefix}{field.upper()}"
+
     try:
         return kind()
     except ValidationError as error:
-        raise InvalidError("settings", f"in the environment: {describe(error, most=100)}") from error
+        raise InvalidError("settings", f"in the environment: {describe(error, most=100, named=variable)}") from error
 
 
 def require(**given: object) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 from nacl.signing import SigningKey
 from pydantic import SecretStr
 
-from audit.source import PackageLimits
 from koii_chain.client import ChainClient
 from koii_chain.rpc import JsonRpc, RpcSettings
 from orca.agent_service import AgentParts, create_app, open_agent, working
@@ -102,6 +101,8 @@ async def run_node(
             working(parts),
             _running(joined, stopping),
         ):
+            if settings.database_url is None:
+                await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             token, token_file = _sidecar_token(settings.home)
             app = create_app(parts.services, [status_routes(joined.face, api), sidecar_routes(joined.face, token)])
             serving = asyncio.create_task(
@@ -139,7 +140,7 @@ async def _joined(
         gateways=network.gateways,
         audits_per_round=network.audits_per_round,
         inference_rate=settings.inference_rate,
-        limits=_limits(settings),
+        limits=settings.package_limits,
         **(_QUICK if is_devnet else {}),
     )
     async with AsyncExitStack() as closing:
@@ -187,16 +188,6 @@ async def _running(joined: Joined, stopping: asyncio.Event) -> AsyncIterator[Non
         for ended in await asyncio.gather(*loops, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
-
-
-def _limits(settings: Settings) -> PackageLimits:
-    return PackageLimits(
-        total_bytes=settings.package_max_bytes,
-        files=settings.package_max_files,
-        depth=settings.package_max_depth,
-        line_bytes=settings.package_max_line_bytes,
-        seconds=settings.package_max_seconds,
-    )
 
 
 def _sidecar_token(home: Path) -> tuple[SecretStr, Path]:

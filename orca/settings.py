@@ -6,7 +6,7 @@ Secrets are ``SecretStr``. Nothing that should be secret has a default; what is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
+
+if TYPE_CHECKING:
+    from audit.source import PackageLimits
 
 #: shorter keys can be guessed
 _API_KEY_MIN = 16
@@ -107,6 +110,19 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """Where the node's key is."""
         return self.key_file or self.home / "id.json"
+
+    @property
+    def package_limits(self) -> PackageLimits:
+        """What reading one stranger's proof may cost."""
+        from audit.source import PackageLimits
+
+        return PackageLimits(
+            total_bytes=self.package_max_bytes,
+            files=self.package_max_files,
+            depth=self.package_max_depth,
+            line_bytes=self.package_max_line_bytes,
+            seconds=self.package_max_seconds,
+        )
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:

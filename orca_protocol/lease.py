@@ -7,6 +7,7 @@ lease of an item, so that the work of a holder who lost it is refused. DSSE payl
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from nacl.signing import SigningKey
@@ -58,8 +59,24 @@ class Lease(Strict):
     pays_partial: bool
 
     def admits(self, answered: ModelIdentity) -> bool:
-        """Whether an answer of that model counts for payment."""
-        return any(allowed.name == answered.model and allowed.digest in (None, answered.digest) for allowed in self.models)
+        """Whether an answer of that model counts for payment.
+
+        Hosted servers answer under the name of a dated snapshot (``gpt-4o`` as ``gpt-4o-2024-08-06``): the plain name admits
+        them. Where a digest is named, nothing but the digest and the exact name counts.
+        """
+        return any(_is_admitted(allowed, answered) for allowed in self.models)
+
+
+#: what hosted servers put behind a model's name for the snapshot of a day
+_SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})")
+
+
+def _is_admitted(allowed: AllowedModel, answered: ModelIdentity) -> bool:
+    if allowed.name == answered.model:
+        return allowed.digest in (None, answered.digest)
+    is_hosted = allowed.digest is None and answered.digest is None
+    suffix = answered.model.removeprefix(allowed.name)
+    return is_hosted and suffix != answered.model and _SNAPSHOT.fullmatch(suffix) is not None
 
 
 def sign_lease(lease: Lease, key: SigningKey) -> bytes:

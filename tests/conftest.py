@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import settings
 
+from middle_server.migrate import migrate as migrate_middle
 from orca.postgres import EmbeddedPostgres
 from orca_agent.store.migrate import migrate
 from orca_protocol.errors import UnavailableError
@@ -55,4 +56,27 @@ def database_url(postgres: EmbeddedPostgres) -> str:
                        WHERE datname = current_database() AND pid <> pg_backend_pid()""")
         db.execute("SET search_path = orca_agent")
         db.execute("TRUNCATE runs, entries, events, event_counts, queue, procrastinate_jobs, procrastinate_workers CASCADE")
+        db.execute("TRUNCATE assignments, reviews, rounds")
     return postgres.url
+
+
+@pytest.fixture(scope="session")
+def middle_migrated(postgres: EmbeddedPostgres) -> str:
+    """The superuser's address of a middle server's database at the newest schema."""
+    with psycopg.connect(postgres.superuser_url, autocommit=True) as db:
+        db.execute("CREATE DATABASE middle_of_units")
+    url = postgres.superuser_url.replace("/postgres?", "/middle_of_units?")
+    migrate_middle(url)
+    return url
+
+
+@pytest.fixture
+def middle_url(middle_migrated: str) -> str:
+    """A middle server's database with nothing in it, beside a node's own."""
+    with psycopg.connect(middle_migrated, autocommit=True) as db:
+        db.execute("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()""")
+        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'middle' AND tablename <> 'schema_version'"
+        tables = ", ".join(f"middle.{row[0]}" for row in db.execute(named).fetchall())
+        db.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    return middle_migrated

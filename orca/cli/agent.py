@@ -12,7 +12,9 @@ from orca.cli.show import AsJson, note
 
 def agent(
     host: Annotated[str, typer.Option(help="Where to listen. Anything but loopback needs ORCA_API_KEY.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port; the address is printed.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="ORCA_PORT", help="0 takes any free port; the address is printed.")
+    ] = 8080,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Runs at once; the others wait in the queue.")] = 4,
     as_json: AsJson = False,
 ) -> int:

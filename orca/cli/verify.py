@@ -115,7 +115,7 @@ async def _grounds(devnet: Path | None, settings: Settings) -> AsyncIterator[Gro
 async def _case(proof: str, signer: str | None, node: LocalNode, grounds: Grounds | None) -> Case:
     from audit.case import Case
 
-    limits = _limits(node.settings)
+    limits = node.settings.package_limits
     case = Case(
         source=_local_source(proof, node, limits),
         limits=limits,
@@ -165,18 +165,6 @@ def _own_key(node: LocalNode) -> str | None:
     except OrcaError as error:
         note(f"this node's own key is left aside: {error.detail}")
         return None
-
-
-def _limits(settings: Settings) -> PackageLimits:
-    from audit.source import PackageLimits
-
-    return PackageLimits(
-        total_bytes=settings.package_max_bytes,
-        files=settings.package_max_files,
-        depth=settings.package_max_depth,
-        line_bytes=settings.package_max_line_bytes,
-        seconds=settings.package_max_seconds,
-    )
 
 
 def _as_cid(proof: str) -> Cid | None:

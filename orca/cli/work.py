@@ -12,7 +12,10 @@ from orca.cli.show import AsJson, note, one_line, plain, show_json
 from orca_protocol.errors import InvalidError, UnavailableError
 
 if TYPE_CHECKING:
+    from nacl.signing import SigningKey
+
     from orca.client import Server, WorkItem
+    from orca.network_settings import NetworkSettings
 
 ServerUrl = Annotated[
     str | None,
@@ -107,11 +110,14 @@ async def _submit(
     as_json: bool,
 ) -> int:
     item = None if amount is None else _item(spec, amount, models, checks)
+    if fund and amount is None:
+        raise InvalidError("price", "--fund pays the price into the pot: say --price as well")
+    purse = _purse() if fund else None
 
     async def post(there: Server) -> int:
         document = await there.submit(spec, item, idempotency_key=key)
-        if fund and amount is not None:
-            document["funded"] = await _fund(amount)
+        if purse is not None and amount is not None:
+            document["funded"] = await _fund(*purse, amount, str(document.get("id")))
         _show(document, as_json, str(document.get("id")))
         return 0
 
@@ -136,23 +142,29 @@ def _item(spec: str, amount: int, models: tuple[str, ...], checks: tuple[str, ..
     return WorkItem(amount, tuple(allowed), required)
 
 
-async def _fund(amount: int) -> str:
-    """Pay into the pot of the task that the environment names; returns the transaction's signature."""
-    from koii_chain import calls
-    from koii_chain.client import ChainClient
-    from koii_chain.rpc import JsonRpc, RpcSettings
+def _purse() -> tuple[SigningKey, NetworkSettings]:
+    """Return who pays, and into which task's pot: known before anything is posted."""
     from orca.key_file import load_key
     from orca.network_settings import NetworkSettings, load, require
     from orca.settings import load_settings
-    from orca_protocol.keys import public_key_of
 
     settings, network = load_settings(), load(NetworkSettings)
     require(ORCA_RPC_URLS=network.rpc_urls, ORCA_TASK_ID=network.task_id)
-    key = load_key(network.main_key_file or settings.home / "main.json", network=settings.network)
+    return load_key(network.main_key_file or settings.home / "main.json", network=settings.network), network
+
+
+async def _fund(key: SigningKey, network: NetworkSettings, amount: int, item: str) -> str:
+    """Pay into the pot of the task, saying for which work item; returns the transaction's signature."""
+    from koii_chain import calls
+    from koii_chain.client import ChainClient
+    from koii_chain.rpc import JsonRpc, RpcSettings
+    from orca_protocol.keys import public_key_of
+
     client = ChainClient(JsonRpc(RpcSettings(network.rpc_urls)))
     try:
         task = (await client.fresh_task(network.task_id or "")).task
-        return await client.act([calls.fund_task(task, public_key_of(key), amount)], [key])
+        payer = public_key_of(key)
+        return await client.act([calls.fund_task(task, payer, amount), calls.memo(payer, item)], [key])
     finally:
         await client.close()
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ class Child:
         try:
             said = json.loads(line)
         except ValueError as error:
-            await asyncio.wait_for(self._process.wait(), 5)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 5)
             raise self.failed("did not start") from error
         if not isinstance(said, dict):
             raise self.failed("said something else than where it is")

@@ -63,9 +63,12 @@ class Conductor:
         self.waits_for = "the first look"
 
     async def serve(self) -> None:
-        """Wind on, slot after slot."""
+        """Wind on, slot after slot; a chain that is away for a moment is waited for."""
         while True:
-            await self._settled()
+            try:
+                await self._settled()
+            except UnavailableError as error:
+                self.waits_for = error.detail
             await asyncio.sleep(self._pause)
 
     async def _settled(self) -> None:

@@ -62,11 +62,12 @@ async def stake(client: ChainClient, member: Member) -> None:
     await client.act(instructions, [member.main, member.staking])
 
 
-async def fund(client: ChainClient, price: int) -> str:
-    """Pay a price into the task's pot, as the requester; returns the transaction's signature."""
-    await give(client, public_key_of(REQUESTER), tokens=price)
+async def fund(client: ChainClient, price: int, item: str) -> str:
+    """Pay a price into the task's pot, as the requester, saying for which item; returns the transaction's signature."""
+    requester = public_key_of(REQUESTER)
+    await give(client, requester, tokens=price)
     task = (await client.fresh_task(TASK_ID)).task
-    return await client.act([calls.fund_task(task, public_key_of(REQUESTER), price)], [REQUESTER])
+    return await client.act([calls.fund_task(task, requester, price), calls.memo(requester, item)], [REQUESTER])
 
 
 async def give(client: ChainClient, key: str, *, tokens: int) -> None:

@@ -68,7 +68,7 @@ class Devnet:
     ) -> None:
         self.layout = layout
         self._clock = clock
-        self._real_time = real_time
+        self.real_time = real_time
         self._extra = dict(extra or {})
         self._closing = AsyncExitStack()
         self.nodes: list[NodeProcess] = []
@@ -96,17 +96,18 @@ class Devnet:
         self.nodes.sort(key=lambda one: one.member.number)
         return node
 
-    async def start_middle(self) -> Child:
+    async def start_middle(self, **extra: str) -> Child:
         """Start the middle server, or start it again on the same port."""
         environment = self._environment() | {
             "ORCA_MIDDLE_KEY_FILE": str(self.layout.middle_key),
-            "DATABASE_URL": self._database("orca_middle"),
+            "DATABASE_URL": self.database("orca_middle"),
             "ORCA_NETWORK": NETWORK,
             "ORCA_MIDDLE_TASK_IDS": TASK_ID,
             "ORCA_RPC_URLS": self.endpoint,
             "ORCA_MIDDLE_PORT": self.middle_url.rpartition(":")[2] or "0",
             "ORCA_MIDDLE_HEARTBEAT_SECONDS": "10",
             **{name: value for name, value in self._extra.items() if name.startswith("ORCA_MIDDLE_")},
+            **extra,
         }
         self.middle = await start("middle server", orca("middle-server", "--json"), self._log("middle"), environment)
         self._closing.push_async_callback(self.middle.end)
@@ -116,7 +117,7 @@ class Devnet:
     async def start_chain(self) -> Child:
         """Start the chain, or start it again on the same port."""
         command = [*_PYTHON, "-m", "koii_chain.devnet", "--data", str(self.layout.chain)]
-        command += ["--port", self.endpoint.rpartition(":")[2] or "0"] + (["--real-time"] if self._real_time else [])
+        command += ["--port", self.endpoint.rpartition(":")[2] or "0"] + (["--real-time"] if self.real_time else [])
         self.chain_process = await start("chain", command, self._log("chain"), self._environment())
         self._closing.push_async_callback(self.chain_process.end)
         self.endpoint = self.chain_process.said["endpoint"]
@@ -125,6 +126,10 @@ class Devnet:
     async def balance(self, member: Member) -> int:
         """Return the tokens that a node's main account holds, in base units."""
         return await self.chain.tokens(member.account, DEVNET_MINT)
+
+    def database(self, name: str) -> str:
+        """Return the URL of a database on the devnet's server, which is made if there is none."""
+        return self._postgres.database(name)
 
     def requester_environment(self) -> dict[str, str]:
         """Return what a requester's shell must be told to post work and pay for it."""
@@ -150,7 +155,7 @@ class Devnet:
                 save_key(key, path)
         await genesis.give(self.chain, public_key_of(REQUESTER), tokens=genesis.POCKET_MONEY)
         await self.start_middle()
-        self.api_key = await issue(self._database("orca_middle"), public_key_of(REQUESTER), "devnet")
+        self.api_key = await issue(self.database("orca_middle"), public_key_of(REQUESTER), "devnet")
         for member in self.layout.members:
             await genesis.stake(self.chain, member)
         await asyncio.gather(*(self.start_node(member) for member in self.layout.members))
@@ -175,7 +180,7 @@ class Devnet:
                 save_key(key, member.home / name)
         return self._environment() | {
             "ORCA_HOME": str(member.home),
-            "DATABASE_URL": self._database(f"orca_{member.name}"),
+            "DATABASE_URL": self.database(f"orca_{member.name}"),
             "ORCA_NETWORK": NETWORK,
             "ORCA_RPC_URLS": self.endpoint,
             "ORCA_TASK_ID": TASK_ID,
@@ -191,9 +196,6 @@ class Devnet:
         return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)} | {
             "PYTHONUNBUFFERED": "1"
         }
-
-    def _database(self, name: str) -> str:
-        return self._postgres.database(name)
 
     def _log(self, name: str) -> Path:
         return self.layout.logs / f"{name}.log"

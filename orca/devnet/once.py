@@ -31,6 +31,8 @@ _FINAL: Final = frozenset({"done", "unpaid", "failed", "cancelled"})
 _PAUSE: Final = 0.1
 #: nobody takes the item, nothing happens on it, for so many seconds: something is wrong
 _PATIENCE: Final = 120.0
+#: with rounds of half an hour, nothing happens for hours and nothing is wrong
+_REAL_PATIENCE: Final = 4 * 3600.0
 
 
 class StepFailed(Exception):  # noqa: N818 - it names what happened
@@ -71,7 +73,8 @@ class Once:
 
     async def take(self, spec: bytes, answering: Answering, price: int) -> Paid:
         """Post ``spec``, see it worked on, audited and paid. Raises StepFailed."""
-        conducting = asyncio.create_task(self._conductor.serve())
+        # A clock that runs by itself is nobody's to wind on.
+        conducting = asyncio.create_task(asyncio.sleep(0) if self._devnet.real_time else self._conductor.serve())
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._take(spec, answering, price)
@@ -86,11 +89,12 @@ class Once:
         before = await self._balances()
         item = await self._post(spec, answering, price)
         await self._until(item, lambda status: status != "queued", "work")
-        worker = await self._follow(item)
+        await self._follow(item)
         await self._until(item, lambda status: status not in {"queued", "leased", "reported"}, "report")
-        cid, number = await self._reported(item)
+        worker, cid, number = await self._reported(item)
         self._say(f"\n== 4. {worker.member.name} proved it: {cid}, made in round {number}")
         await self._until(item, lambda status: status in _FINAL, "audit and payment")
+        worker, cid, number = await self._reported(item)  # a rejected item has gone to another node
         await self._tell_submission(worker, number, cid)
         await self._tell_verdicts(item)
         if self._status != "done":
@@ -113,7 +117,7 @@ class Once:
         if answer.status_code != 201:
             raise StepFailed("post", answer.json().get("detail", answer.text[:300]))
         item = str(answer.json()["id"])
-        signature = await genesis.fund(self._devnet.chain, price)
+        signature = await genesis.fund(self._devnet.chain, price, item)
         self._say(f"  work item {item}, required checks: {', '.join(answering.checks)}")
         self._say(f"  its price is in the pot: FundTask {signature}")
         return item
@@ -125,31 +129,48 @@ class Once:
             self._status = await self._item_status(item)
             if is_over(self._status):
                 return
+            await self._refuse_unwanted(item)
             told = f"{self._status} {await self._why()}"
             quiet, seen = (quiet + _PAUSE, seen) if told == seen else (0.0, told)
-            if quiet > _PATIENCE:
+            if quiet > (_REAL_PATIENCE if self._devnet.real_time else _PATIENCE):
                 raise StepFailed(step, f"the work item is {self._status} and nothing happens: {told}")
             await asyncio.sleep(_PAUSE)
+
+    async def _refuse_unwanted(self, item: str) -> None:
+        """Raise StepFailed for a queued item that every living node had and lost: nobody is left to take it."""
+        if self._status != "queued":
+            return
+        endings = [await self._ending(node, item) for node in self._devnet.nodes if not node.has_ended]
+        if endings and all(endings):
+            raise StepFailed("work", "; ".join(filter(None, endings)))
+
+    async def _ending(self, node: NodeProcess, item: str) -> str | None:
+        """Return why a node's work on the item ended, or None while it did not, or is not known."""
+        with suppress(UnavailableError):
+            for one in (await node.get("/status/history"))["assignments"]:
+                if one["work_item"] == item and one["ending"]:
+                    return f"{node.member.name}: {one['ending']}"
+        return None
 
     async def _item_status(self, item: str) -> str:
         with suppress(httpx.HTTPError, KeyError, ValueError):  # it may be restarting; the next look will tell
             return str((await self._http.get(f"/v1/work-items/{item}")).json()["status"])
         return self._status
 
-    async def _follow(self, item: str) -> NodeProcess:
-        """Show the run as it goes, and return the node that does it."""
-        while True:
+    async def _follow(self, item: str) -> None:
+        """Show the run as it goes, of the first node that is seen to do it; a quick one may not be seen."""
+        until = asyncio.get_running_loop().time() + _PATIENCE
+        while self._status in {"queued", "leased"} and asyncio.get_running_loop().time() < until:
             for node in self._devnet.nodes:
                 with suppress(UnavailableError):
                     status = await node.status()
                     if status.get("run_id") and f"work item {item}" in status["busy"]:
                         self._say(f"\n== 3. {node.member.name} ({node.member.key}) holds the lease and runs the swarm")
                         await self._show(node, str(status["run_id"]))
-                        return node
-                    done = [one for one in (await node.get("/status/history"))["assignments"] if one["work_item"] == item]
-                    if done and done[0]["cid"]:
-                        return node
+                        return
             await asyncio.sleep(_PAUSE)
+            self._status = await self._item_status(item)
+            await self._refuse_unwanted(item)
 
     async def _show(self, node: NodeProcess, run_id: str) -> None:
         try:
@@ -158,9 +179,14 @@ class Once:
         except OrcaError as error:
             self._say(f"  its progress cannot be shown: {error}")
 
-    async def _reported(self, item: str) -> tuple[str, int]:
+    async def _reported(self, item: str) -> tuple[NodeProcess, str, int]:
+        """Return who did the item, the proof, and the round it was made in. Raises StepFailed where nobody did it."""
+        if self._status in {"failed", "cancelled"}:
+            endings = [await self._ending(node, item) for node in self._devnet.nodes]
+            raise StepFailed("work", f"the work item is {self._status}; {'; '.join(filter(None, endings))}")
         result = (await self._http.get(f"/v1/work-items/{item}/result")).json()
-        return str(result["cid"]), int(result["round"])
+        worker = next(node for node in self._devnet.nodes if node.member.key == result["worker"])
+        return worker, str(result["cid"]), int(result["round"])
 
     async def _tell_submission(self, worker: NodeProcess, number: int, cid: str) -> None:
         entry = await self._submission(worker, number)
@@ -200,7 +226,7 @@ class Once:
 
     async def _why(self) -> str:
         """Return what the clock waits for, and what each node says of itself."""
-        said = [f"the clock waits for {self._conductor.waits_for}"]
+        said = [] if self._devnet.real_time else [f"the clock waits for {self._conductor.waits_for}"]
         for node in self._devnet.nodes:
             if node.has_ended:
                 said.append(f"{node.member.name} has ended")

@@ -84,7 +84,7 @@ def sidecar_routes(node: Rounds, token: SecretStr) -> APIRouter:
 
     async def task(number: str) -> Response:
         """Work goes on by itself; this says how it stands at the start of a round."""
-        return respond(json_answer(200, {"round": _round(number), **node.status()}))
+        return respond(json_answer(200, {**node.status(), "round": _round(number)}))
 
     async def submission(number: str) -> Response:
         return respond(json_answer(200, {"round": _round(number), "value": await node.value_for(_round(number))}))

@@ -52,9 +52,9 @@ class Acting:
             await self._act([calls.upload_list(self._task_id, self._key, place // CHUNK_BYTES, piece, number)])
         await self._act([calls.submit_list(self._task_id, self._key, number)])
 
-    async def vote_against_list(self, number: int, maker: str) -> None:
-        """Vote against a list that is not the one which follows from the chain."""
-        await self._act([calls.audit_distribution(self._task_id, self._key, maker, number, is_valid=False)])
+    async def vote_on_list(self, number: int, maker: str, *, is_valid: bool) -> None:
+        """Vote on a list: against one that is not what follows from the chain, for one that somebody disputes and is."""
+        await self._act([calls.audit_distribution(self._task_id, self._key, maker, number, is_valid=is_valid)])
 
     async def pay_out(self, number: int, maker: str) -> None:
         """Have a list paid."""

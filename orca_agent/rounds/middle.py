@@ -11,12 +11,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from orca_agent.rounds.settings import Identity
 from orca_protocol.canonical import canonical, parse_json
@@ -91,11 +92,8 @@ class MiddleReader:
 
     def __init__(self, url: str, task_id: str, *, seconds: float = 20.0, patience: float = 10.0) -> None:
         """``seconds`` bounds one question, ``patience`` how long it is asked again. Raises InvalidError ``bad_url``."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise InvalidError("bad_url", "MIDDLE_SERVER_URL is http(s)://host[:port], without user, query or fragment")
         self._base = url.rstrip("/")
-        self._audience = parts.netloc + parts.path.rstrip("/")
+        self._audience = _audience(url)
         self._task_id = task_id
         self._seconds = seconds
         self._patience = patience
@@ -128,7 +126,7 @@ class MiddleReader:
 
     async def _asked(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Ask, and ask again with the same bytes while the server does not answer."""
-        wait = wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2)
+        wait = wait_exponential(multiplier=0.2, max=3.0) + wait_random(0, 0.2)
         stop = stop_after_delay(self._patience)
         async for attempt in AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(UnavailableError), reraise=True):
             with attempt:
@@ -142,6 +140,8 @@ class MiddleReader:
         except (TimeoutError, httpx.HTTPError, OSError) as error:
             said = str(error)[:200] or type(error).__name__
             raise UnavailableError("middle_server_unavailable", f"the middle server did not answer {path}: {said}") from error
+        if 300 <= response.status_code < 400:
+            raise UnavailableError("middle_server_moved", f"the middle server answered {path} with a redirect; nobody follows it")
         document = _parsed(data, response.status_code)
         if response.status_code >= 400:
             raise _refusal(response, document)
@@ -213,6 +213,16 @@ class MiddleClient(MiddleReader):
         }
         body = canonical({"signature": seal(payload, self._identity.staking), "stakingKey": self._identity.key})
         return await self._asked("POST", path, body)
+
+
+def _audience(url: str) -> str:
+    """Return what a node signs for at ``url``."""
+    with suppress(ValueError):  # of a port or an IPv6 address that is none
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if is_address and not ("@" in parts.netloc or parts.query or parts.fragment):
+            return parts.netloc + parts.path.rstrip("/")
+    raise InvalidError("bad_url", "MIDDLE_SERVER_URL is http(s)://host[:port], without user, query or fragment")
 
 
 def _lease(todo: Todo) -> dict[str, str]:

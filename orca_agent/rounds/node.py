@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -20,7 +20,7 @@ from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
 from orca_agent.rounds.middle import MiddleClient
 from orca_agent.rounds.paying import Paying, Reading, outcomes_json
-from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, next_slot, opinion_on
+from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, is_late, next_slot, opinion_on
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
@@ -63,6 +63,7 @@ class RoundsNode:
         self._votes: dict[int, dict[Claim, Vote]] = {}
         self._drawn: dict[int, frozenset[Claim]] = {}
         self._checked: set[tuple[int, str]] = set()
+        self._sound: set[tuple[int, str]] = set()
         self._paid: set[tuple[int, str]] = set()
         self._settled: set[int] | None = None
         self._do: dict[Kind, Callable[[TaskState, Duty], Awaitable[None]]] = {
@@ -71,6 +72,7 @@ class RoundsNode:
             "vote": self._vote,
             "list": self._list,
             "check_list": self._check_list,
+            "defend_list": self._defend_list,
             "payout": self._payout,
             "collect": self._collect,
             "settle": self._settle,
@@ -104,21 +106,34 @@ class RoundsNode:
     async def _look_once(self, group: asyncio.TaskGroup) -> None:
         slot = await self._parts.chain.slot()
         snapshot = await self._parts.chain.task(self._settings.task_id)
-        await self._remember(snapshot, slot)
-        duties = due(snapshot.task, slot, self._parts.key, self._done())
-        for duty in set(self.look.troubles) - set(duties):
-            del self.look.troubles[duty]
-        for duty in duties:
-            if duty not in self._running and self._steady() >= self._not_before.get(duty, 0.0):
-                self._running[duty] = group.create_task(self._perform(snapshot.task, duty), name=f"{duty.kind} {duty.round}")
+        duties = await self._due(snapshot, slot)
+        if any(map(self._may_start, duties)) and snapshot.slot < slot:
+            # What is done is done upon the chain of now: a list made from a kept state would lack what came since.
+            snapshot = await self._parts.chain.fresh_task(self._settings.task_id)
+            slot = snapshot.slot
+            duties = await self._due(snapshot, slot)
+        for remembered in (self.look.troubles, self._not_before):
+            for duty in remembered.keys() - set(duties) - self._running.keys():
+                del remembered[duty]
+        for duty in filter(self._may_start, duties):
+            self._running[duty] = group.create_task(self._perform(snapshot.task, duty), name=f"{duty.kind} {duty.round}")
         is_begun = slot >= snapshot.task.starting_slot
         self.look.round = snapshot.task.clock.round_at(slot) if is_begun else None
         self.look.next_slot = next_slot(snapshot.task, slot)
         # What somebody refused is in ``troubles``; waiting for it would be waiting for ever.
-        self.look.due = [duty for duty in {*duties, *self._running} if duty in self._running or duty not in self.look.troubles]
+        self.look.due = sorted({*self._running, *(duty for duty in duties if duty not in self.look.troubles)})
         self.look.slot = slot
         self.look.blind = None
         self.look.count += 1
+
+    async def _due(self, snapshot: Snapshot, slot: int) -> list[Duty]:
+        await self._remember(snapshot, slot)
+        made = [one.round for one in await self._parts.records.open_assignments() if one.state == "proved"]
+        unreported = frozenset(number for number in made if number is not None)
+        return due(snapshot.task, slot, self._parts.key, self._done(unreported))
+
+    def _may_start(self, duty: Duty) -> bool:
+        return duty not in self._running and self._steady() >= self._not_before.get(duty, 0.0)
 
     async def _remember(self, snapshot: Snapshot, slot: int) -> None:
         """Read this node's own verdicts on the rounds that are looked at, and draw what it audits of a new one."""
@@ -128,19 +143,22 @@ class RoundsNode:
         for past in range(max(0, number - 2), number):
             if past not in self._votes:
                 self._votes[past] = {(one.worker, one.cid): one.vote for one in await self._parts.records.reviews_of(past)}
-            if past not in self._drawn and slot >= snapshot.task.clock.submission(past).end:
-                self._drawn[past] = draw(claims_in(snapshot.task, past), self._parts.key, self._settings.audits_per_round)
+            if past not in self._drawn and snapshot.slot >= snapshot.task.clock.submission(past).end:
+                claims, judged = claims_in(snapshot.task, past), self._votes[past].keys()
+                self._drawn[past] = draw(claims, self._parts.key, self._settings.audits_per_round, judged)
         for old in [past for past in self._votes if past < number - 2]:
             del self._votes[old]
             self._drawn.pop(old, None)
 
-    def _done(self) -> Done:
+    def _done(self, unreported: frozenset[int]) -> Done:
         return Done(
             votes=self._votes,
             drawn=self._drawn,
             checked=frozenset(self._checked),
             paid=frozenset(self._paid),
+            sound=frozenset(self._sound),
             settled=frozenset(self._settled or ()),
+            unreported=unreported,
         )
 
     async def _perform(self, task: TaskState, duty: Duty) -> None:
@@ -164,10 +182,30 @@ class RoundsNode:
             self._running.pop(duty, None)
 
     async def _submit(self, task: TaskState, duty: Duty) -> None:
+        await self._leave_to_another(task, duty.round)
         value = await self._parts.submitting.value_for(duty.round)
         await self._parts.acting.submit(duty.round, value)
-        await self._parts.records.keep_submission(duty.round, value)
+        # What counts is what the chain took, also if that was said before a crash, and of other records.
+        taken = (await self._parts.chain.fresh_task(task.task_id)).task.submitted(duty.round, self._parts.key)
+        await self._parts.records.keep_submission(duty.round, value if taken is None else taken.submission_value)
         log.info("round %s: %s", duty.round, value)
+
+    async def _leave_to_another(self, task: TaskState, number: int) -> None:
+        """Raise InvalidError ``key_used_twice`` while another process with this key has a proof to submit that is not known here.
+
+        A key submits once. At the end of the window nobody is waited for, and a middle server that does not answer is not either.
+        """
+        if self.look.slot is None or is_late(task, self.look.slot, number):
+            return
+        try:
+            reported = {one.cid for one in await self._parts.middle.results(number) if one.worker == self._parts.key}
+        except OrcaError as error:
+            log.warning("whether another process uses this key is not known: %s", error)
+            return
+        if foreign := sorted(reported - {one.cid for one in await self._parts.records.assignments_of(number)}):
+            raise InvalidError(
+                "key_used_twice", f"another process with this node's key made {foreign[0]}, and is left to submit it"
+            )
 
     async def _audit(self, task: TaskState, duty: Duty) -> None:
         votes = self._votes[duty.round]
@@ -175,7 +213,7 @@ class RoundsNode:
             votes[claim] = (await self._parts.auditing.review(duty.round, claim)).vote
 
     async def _vote(self, task: TaskState, duty: Duty) -> None:
-        is_valid = opinion_on(self._votes[duty.round], duty.subject) == "approve"
+        is_valid = opinion_on(self._votes[duty.round], duty.subject, claims_in(task, duty.round)) == "approve"
         await self._parts.acting.vote(duty.round, duty.subject, is_valid=is_valid)
 
     async def _list(self, task: TaskState, duty: Duty) -> None:
@@ -190,8 +228,13 @@ class RoundsNode:
             log.warning("the list of round %s by %s is not judged: %s", duty.round, duty.subject, "; ".join(reading.missing))
         elif contradicts((await self._parts.chain.lists(self._settings.task_id, duty.round))[duty.subject], distribution):
             log.warning("the list of round %s by %s is not the one that follows from the chain", duty.round, duty.subject)
-            await self._parts.acting.vote_against_list(duty.round, duty.subject)
+            await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=False)
+        else:
+            self._sound.add((duty.round, duty.subject))
         self._checked.add((duty.round, duty.subject))
+
+    async def _defend_list(self, task: TaskState, duty: Duty) -> None:
+        await self._parts.acting.vote_on_list(duty.round, duty.subject, is_valid=True)
 
     async def _payout(self, task: TaskState, duty: Duty) -> None:
         await self._parts.acting.pay_out(duty.round, duty.subject)
@@ -219,7 +262,7 @@ class RoundsNode:
         return distribution, reading
 
 
-def draw(claims: frozenset[Claim], key: str, most: int) -> frozenset[Claim]:
-    """Choose which claims of others are audited, so that nobody can foresee it."""
-    others = sorted(claim for claim in claims if claim[0] != key)
-    return frozenset(SystemRandom().sample(others, min(most, len(others))))
+def draw(claims: frozenset[Claim], key: str, most: int, judged: Collection[Claim] = ()) -> frozenset[Claim]:
+    """Choose which claims of others are audited, so that nobody can foresee it; what was judged before a restart is of them."""
+    others = sorted(claim for claim in claims if claim[0] != key and claim not in judged)
+    return frozenset(SystemRandom().sample(others, min(max(0, most - len(judged)), len(others)))) | (claims & frozenset(judged))

@@ -18,7 +18,7 @@ from koii_chain.state import TaskState
 from orca_agent.rounds.auditing import Fetcher
 from orca_agent.rounds.schedule import claims_in
 from orca_agent.rounds.settings import RoundsSettings
-from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease
 from orca_protocol.round_value import read_round_value
 from orca_protocol.verdict_bundle import read_bundle
@@ -39,6 +39,8 @@ class Reading:
     leases: dict[Claim, Lease] = field(default_factory=dict)
     opinions: list[Opinion] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    #: claims that count for nothing, and why
+    refused: dict[Claim, str] = field(default_factory=dict)
 
     @property
     def items(self) -> list[Item]:
@@ -68,11 +70,9 @@ class Paying:
         try:
             root = Cid.parse(cid)
             blocks = await self._fetcher.fetch(root, worker)
-        except UnavailableError as error:
-            reading.missing.append(f"{cid} of {worker}: {error.detail}")
-            return
-        except (InvalidError, LimitError) as error:
-            log.info("claim %s of %s counts for nothing: %s", cid, worker, error)
+        except OrcaError as error:
+            if not self._set_aside(f"{cid} of {worker}", error, reading):
+                reading.refused[claim] = f"{error.code}: {error.detail}"
             return
         case = Case(
             source=from_blocks(root, blocks, self._settings.limits),
@@ -83,12 +83,15 @@ class Paying:
             limits=self._settings.limits,
         )
         results = [result async for result in audit(case, _CHECKS)]
-        if all(result.verdict == "valid" for result in results) and case.lease is not None:
+        faults = {result.verdict: f"{result.code}: {result.detail}" for result in reversed(results)}
+        if "mismatch" in faults:
+            reading.refused[claim] = faults["mismatch"]
+        elif "not_measured" in faults:
+            reading.missing.append(f"{cid} of {worker}: {faults['not_measured']}")
+        elif case.lease is not None:
             reading.leases[claim] = case.lease
-        elif any(result.verdict == "not_measured" for result in results) and not any(
-            result.verdict == "mismatch" for result in results
-        ):
-            reading.missing.append(f"{cid} of {worker}: {results[0].detail}")
+        else:
+            reading.refused[claim] = "no_lease: nobody leased this run, so it claims no payment"
 
     async def _read_verdicts(self, number: int, auditor: str, value: str, reading: Reading) -> None:
         try:
@@ -98,12 +101,22 @@ class Paying:
             root = Cid.parse(folder)
             blocks = await self._fetcher.fetch(root, auditor)
             said = read_bundle(read_directory(root, blocks, self._settings.limits.of_tree), auditor)
-        except UnavailableError as error:
-            reading.missing.append(f"verdicts of {auditor}: {error.detail}")
         except OrcaError as error:  # a submission that cannot be read says nothing
-            log.info("verdicts of %s count for nothing: %s", auditor, error)
+            self._set_aside(f"verdicts of {auditor}", error, reading)
         else:
             reading.opinions += [opinion for verdict in said if (opinion := self._opinion(number, verdict, reading)) is not None]
+
+    def _set_aside(self, what: str, error: OrcaError, reading: Reading) -> bool:
+        """Count it for nothing, or as missing where others may well have read it: it did not come, or this operator reads less.
+
+        Returns whether it is missing.
+        """
+        log.info("%s is set aside: %s", what, error)
+        reads_less = isinstance(error, LimitError) and self._settings.limits.are_below_the_protocols
+        is_missing = isinstance(error, UnavailableError) or reads_less
+        if is_missing:
+            reading.missing.append(f"{what}: {error.detail}")
+        return is_missing
 
     def _opinion(self, number: int, verdict: VerdictStatement, reading: Reading) -> Opinion | None:
         """Return what a verdict says about a claim of the round, if it is about one, by the checks that its lease requires."""
@@ -126,13 +139,13 @@ def outcomes_json(distribution: Distribution, reading: Reading, own: str) -> str
             "cid": cid,
             "outcome": outcome,
             "price": str(prices.get((worker, cid), 0)),
-            "approvals": sorted(
-                opinion.auditor
-                for opinion in reading.opinions
-                if (opinion.worker, opinion.cid, opinion.vote) == (worker, cid, "approve")
-            ),
+            "approvals": distribution.approvals.get((worker, cid), []),
             "own": worker == own,
         }
         for (worker, cid), outcome in distribution.outcomes.items()
+    ]
+    rows += [
+        {"worker": worker, "cid": cid, "outcome": "refused", "reason": reason, "price": "0", "approvals": [], "own": worker == own}
+        for (worker, cid), reason in sorted(reading.refused.items())
     ]
     return json.dumps({"claims": rows, "missing": reading.missing}, sort_keys=True)

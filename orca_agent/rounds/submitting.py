@@ -1,6 +1,6 @@
 """What this node puts on chain for a round: its proofs, its verdicts on the round before, or why there is neither.
 
-The same records give the same text, also after a crash in between.
+The text is kept before it is given out, and given out again from then on: a proof that comes later belongs to a later round.
 """
 
 from __future__ import annotations
@@ -26,9 +26,16 @@ class Submitting:
         self._turn = turn
 
     async def value_for(self, number: int) -> str:
-        """Return the text for the chain, of at most 512 bytes."""
+        """Return the text for the chain, of at most 512 bytes; the same one whenever it is asked for again."""
         async with self._turn:
-            made = await self._records.assignments_of(number)
+            value = await self._records.submission_of(number)
+            if value is None:
+                value = await self._value_for(number)
+                await self._records.keep_submission(number, value)
+        return value
+
+    async def _value_for(self, number: int) -> str:
+        made = await self._records.assignments_of(number)
         proofs = tuple(assignment.cid for assignment in made if assignment.cid is not None)[:PROOFS_MAX]
         verdicts = await self._verdicts_on(number - 1)
         if not proofs and verdicts is None:

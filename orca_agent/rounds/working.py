@@ -33,8 +33,9 @@ from orca_agent.work.states import FAILED
 from orca_engine import REVISION
 from orca_engine.item import Item
 from orca_protocol.canonical import sha256_hex
-from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease, open_lease
+from orca_protocol.round_value import PROOFS_MAX, proofs_in
 from orca_protocol.spec import read_spec
 from proof_store.base import BlockStore
 from submission.package import LeasedTo
@@ -96,10 +97,10 @@ class Working:
         while True:
             try:
                 wait = await self._next()
-            except UnavailableError as error:
+            except OrcaError as error:
                 self.idle = f"{error.code}: {error.detail}"
-                log.warning("working again in %s s: %s", self._settings.retry_after, error)
-                wait = error.retry_after or self._settings.retry_after
+                wait = (error.retry_after if isinstance(error, UnavailableError) else None) or self._settings.retry_after
+                log.warning("working again in %s s: %s", wait, error)
             finally:
                 self.doing = None
             await asyncio.sleep(wait)
@@ -107,6 +108,9 @@ class Working:
     async def _next(self) -> float:
         """Carry the oldest open assignment on, or claim one; return the seconds until the next look."""
         found = await self._parts.records.open_assignments()
+        if not found and (reason := await self._why_no_claim()) is not None:
+            self.idle = reason
+            return self._settings.ask_every
         assignment = found[0] if found else await self._parts.records.begin_claim(secrets.token_urlsafe(24))
         if assignment.state == "claiming":
             try:
@@ -125,20 +129,45 @@ class Working:
             await self._close(assignment, f"{error.code}: {error.detail}")
         return 0.0
 
+    async def _why_no_claim(self) -> str | None:
+        """Return why nothing can come of another item in this round, or None."""
+        try:
+            number = await self._parts.current_round()
+        except InvalidError as error:
+            return f"{error.code}: {error.detail}"
+        if len(await self._parts.records.assignments_of(number)) < PROOFS_MAX:
+            return None
+        return f"round_full: round {number} has {PROOFS_MAX} proofs of this node, and its submission takes no more"
+
     async def _carry_on(self, assignment: Assignment) -> None:
         if assignment.todo is None:
             raise RuntimeError(f"claim {assignment.claim_id} is {assignment.state} and has no work item")
         todo = Todo.model_validate_json(assignment.todo)
         self.idle, self.doing = None, f"work item {todo.id}"
         log.info("work item %s, lease %s, token %s: %s", todo.id, todo.leaseId, todo.fencingToken, assignment.state)
+        if assignment.state == "proved" and await self._has_missed_its_round(assignment):
+            assignment = await self._parts.records.move(assignment, "leased")  # what was not reported yet is proved again
         if assignment.state == "leased":
             assignment = await self._run_and_prove(assignment, todo)
         if assignment.state == "proved":
+            # Auditors look for the proof where this key was heard last, which may have been before a restart.
+            with suppress(InvalidError):  # a lease needs no new word on the stake; the report will say what it is worth
+                await self._parts.middle.announce(self._settings.gateway)
             await self._held(self._parts.middle.report(todo, _known(assignment.cid)))
             assignment = await self._parts.records.move(assignment, "reported")
         if assignment.state == "reported":
+            if await self._has_missed_its_round(assignment):
+                await self._close(
+                    assignment, f"round_missed: round {assignment.round} was submitted without it; others get the item"
+                )
+                return
             await self._held(self._parts.middle.enter_round(todo, _known(assignment.round)))
             await self._parts.records.move(assignment, "entered")
+
+    async def _has_missed_its_round(self, assignment: Assignment) -> bool:
+        """Whether this node's submission for the proof's round went on chain without it, while it waited to be reported."""
+        submitted = await self._parts.records.submission_of(_known(assignment.round))
+        return submitted is not None and assignment.cid not in proofs_in(submitted)
 
     async def _run_and_prove(self, assignment: Assignment, todo: Todo) -> Assignment:
         """Return the assignment proved, or closed with the item given back."""
@@ -148,7 +177,7 @@ class Working:
             finished = await self._beside_heartbeats(todo, self._run(assignment, todo, lease))
             refuse_unpaid(finished, lease)
             return await self._prove(assignment, todo, lease, finished)
-        except InvalidError as error:
+        except (InvalidError, LimitError) as error:
             reason = f"{error.code}: {error.detail}"
             log.warning("work item %s is given back: %s", todo.id, reason)
             await self._held(self._parts.middle.give_back(todo, reason))
@@ -168,10 +197,7 @@ class Working:
         item = Item(todo.id, read_spec(spec, where="the leased spec"))
         await _until(datetime.fromisoformat(lease.issued))
         if assignment.run_id is None:
-            left = datetime.fromisoformat(lease.expires) - datetime.now(UTC) - _MARGIN
-            stored = await self._parts.intake.submit(
-                item, spec, key=f"lease:{todo.leaseId}", timeout=max(1.0, round(left.total_seconds()))
-            )
+            stored = await self._parts.intake.submit(item, spec, key=f"lease:{todo.leaseId}", deadline=deadline_of(lease))
             assignment = await self._parts.records.move(assignment, "leased", run_id=stored.run_id)
         run_id = self.run_id = _known(assignment.run_id)
         while (state := await self._parts.queue.state(run_id)).run.status is None:  # noqa: ASYNC110 - another process may do it
@@ -190,7 +216,7 @@ class Working:
                 return await working
             await beating
             raise RuntimeError("heartbeats end with a lost lease only")
-        except LeaseLostError:
+        except (LeaseLostError, InvalidError):
             if self.run_id is not None:
                 with suppress(OrcaError):  # an ended run cannot be cancelled, and needs not
                     await self._parts.queue.cancel(self.run_id)
@@ -203,11 +229,11 @@ class Working:
 
     async def _beat(self, todo: Todo) -> None:
         while True:
-            await asyncio.sleep(todo.heartbeatSeconds / _BEATS)
             try:
                 await self._held(self._parts.middle.beat(todo, self._settings.gateway))
             except UnavailableError as error:  # no proof that the lease is lost: the next one may come through
                 log.warning("heartbeat of work item %s: %s", todo.id, error)
+            await asyncio.sleep(todo.heartbeatSeconds / _BEATS)
 
     async def _prove(self, assignment: Assignment, todo: Todo, lease: Lease, finished: Finished) -> Assignment:
         async with self._parts.turn:
@@ -260,6 +286,12 @@ def refuse_unpaid(finished: Finished, lease: Lease) -> None:
     for entry in finished.entries:
         if entry.answer is not None and not lease.admits(entry.answer.model):
             raise InvalidError("model_not_leased", f"{entry.answer.model.model} answered, which the lease does not admit")
+
+
+def deadline_of(lease: Lease) -> float:
+    """Return when a run under ``lease`` ends at the latest: the same after a restart, so that it is the same run."""
+    issued, expires = datetime.fromisoformat(lease.issued), datetime.fromisoformat(lease.expires)
+    return (expires - min(_MARGIN, (expires - issued) / 2)).timestamp()
 
 
 async def _until(moment: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -13,7 +14,21 @@ from psycopg_pool import AsyncConnectionPool
 SCHEMA = "orca_agent"
 
 Connection = AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that loses no cancellation: until Python 3.12, ``asyncio.wait_for`` drops one that comes with what it waits for."""
+
+    async def getconn(self, timeout: float | None = None) -> Connection:
+        """Return a connection. A task that was cancelled while it waited for one ends here, and not never."""
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
+        connection = await super().getconn(timeout)
+        if task is not None and task.cancelling() > before:
+            await self.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
+
 
 # A commit is on disk before it is reported, whatever the server's default; a dead peer is noticed.
 _SESSION = f"-c search_path={SCHEMA} -c synchronous_commit=on -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
@@ -28,6 +43,6 @@ def parameters(url: str, name: str) -> dict[str, Any]:
 
 def pool_of(url: str, name: str, *, size: int) -> Pool:
     """Return a pool that is not open yet. It replaces lost connections by itself."""
-    return AsyncConnectionPool(
+    return Pool(
         "", kwargs=parameters(url, name), open=False, min_size=1, max_size=size, timeout=10.0, reconnect_timeout=30.0, name=name
     )

@@ -130,6 +130,12 @@ class NodeRecords:
         """Keep what this node put on chain for a round."""
         await self._keep_round(number, submitted=value)
 
+    async def submission_of(self, number: int) -> str | None:
+        """Return what this node put on chain for a round, None where it did not yet."""
+        async with self._transaction() as db:
+            row = await (await db.execute("SELECT submitted FROM rounds WHERE number = %s", (number,))).fetchone()
+        return None if row is None else row[0]
+
     async def keep_outcomes(self, number: int, outcomes: str) -> None:
         """Keep what became of the proofs of a round, as JSON."""
         await self._keep_round(number, outcomes=outcomes)

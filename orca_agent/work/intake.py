@@ -27,18 +27,23 @@ class Intake:
         self._at_most = at_most
         self._clock = clock or SystemClock()
 
-    async def submit(self, item: Item, spec: bytes, *, key: str, timeout: float | None = None) -> Stored:
+    async def submit(
+        self, item: Item, spec: bytes, *, key: str, timeout: float | None = None, deadline: float | None = None
+    ) -> Stored:
         """Store a run of ``item``, whose received bytes are ``spec``; the same ``key`` gets the same run again.
 
-        ``timeout`` counts from now, so time in the queue is part of it. Raises InvalidError ``idempotency_key``,
+        ``timeout`` counts from now, so time in the queue is part of it; ``deadline`` stands for it where the moment itself is
+        known, in seconds since 1970. Raises InvalidError ``idempotency_key``,
         ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item; LimitError ``queue_full``.
         """
         if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
             raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
         await asyncio.to_thread(self._check, item, spec)  # a large spec takes long to look at
         now = self._clock.now().timestamp()
-        run = RunRecord(str(uuid.uuid4()), item.id, spec, now, None if timeout is None else now + timeout)
-        digest = hashlib.sha256(f"{item.id}\n{timeout}\n".encode() + spec).hexdigest()
+        until = now + timeout if timeout is not None else deadline
+        run = RunRecord(str(uuid.uuid4()), item.id, spec, now, until)
+        ends = timeout if deadline is None else f"at {deadline}"
+        digest = hashlib.sha256(f"{item.id}\n{ends}\n".encode() + spec).hexdigest()
         return await self._queue.submit(run, key=key, digest=digest, at_most=self._at_most)
 
     def _check(self, item: Item, spec: bytes) -> None:

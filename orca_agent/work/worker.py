@@ -95,6 +95,9 @@ class Worker:
             try:
                 await self._queue.listen(self.work, concurrency=self._concurrency, name=self.name, grace=grace)
             except UnavailableError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # a database that is gone cannot be told goodbye, and says so instead
+                    raise asyncio.CancelledError from error
                 log.warning("listening again in %s s: %s", _RECONNECT, error)
             await asyncio.sleep(_RECONNECT)
 

@@ -6,14 +6,15 @@ k-th answer is ``out(<name>,<k>)``. Raw asyncio and no framework: the bench meas
 
 The script is one JSON object, every member optional::
 
-    latency_ms, models: [name…], usage: bool, reply: template, rules: [{marker, reply}…],
+    latency_ms, models: [name…], honest: bool, usage: bool, reply: template, rules: [{marker, reply}…],
     agents: {name: {latency_ms, reply, faults: [{first: n, kind, status, headers, message, after}…]}}
 
-Templates know ``{agent}`` and ``{k}``. A fault holds for the agent's first n calls (missing: for all) and is one of: ``status``
+Its answers say that ``NAME-really`` gave them, or, if ``honest``, the name that was asked. Templates know ``{agent}`` and
+``{k}``. A fault holds for the agent's first n calls (missing: for all) and is one of: ``status``
 (an HTTP error), ``truncated`` (breaks off after ``after`` bytes of the body), ``malformed`` (not JSON), ``huge`` (an answer of
-``after`` bytes), ``hang`` (no answer), ``disconnect``, ``null`` (no content), ``filtered``, ``tools``, ``raw`` (``message`` is
-the whole body). ``GET /_stats`` returns what happened (``?prompts=0`` leaves the prompts out), ``POST /_reset`` forgets it and,
-with a body, installs that script.
+``after`` bytes), ``hang`` (no answer), ``held`` (no answer before ``POST /_release``), ``disconnect``, ``null`` (no content),
+``filtered``, ``tools``, ``raw`` (``message`` is the whole body). ``GET /_stats`` returns what happened (``?prompts=0`` leaves
+the prompts out), ``POST /_reset`` forgets it and, with a body, installs that script.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +51,13 @@ class World:
     in_flight: int = 0
     max_in_flight: int = 0
     connections: int = 0
+    #: set once the answers that are held may go
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Start counting anew. What was held goes: its asker waits for nothing that will still come."""
+        self.released.set()
+        self.released = asyncio.Event()
         self.requests, self.calls, self.answered = [], {}, {}
         self.total = self.in_flight = self.max_in_flight = self.connections = 0
 
@@ -145,6 +150,9 @@ class Connection(asyncio.Protocol):
                 self._world.script = json.loads(body)
                 self._world.latency = self._world.script.get("latency_ms", self._world.latency * 1000) / 1000
             self._json({})
+        elif path == "/_release":
+            self._world.released.set()
+            self._json({})
         elif path.endswith("/models"):
             listing = self._world.script.get("listing")
             names = self._world.script.get("models", ["scripted"])
@@ -164,12 +172,27 @@ class Connection(asyncio.Protocol):
             world.requests.append(sent)
         if planned.fault.get("kind") == "hang":
             return
+        if planned.fault.get("kind") == "held":
+            self._keep(self._held(request, planned, wire))
+        else:
+            self._answer(request, planned, wire)
+
+    async def _held(self, request: dict[str, Any], planned: Plan, wire: Wire) -> None:
+        await self._world.released.wait()
+        self._answer(request, planned, wire)
+
+    def _answer(self, request: dict[str, Any], planned: Plan, wire: Wire) -> None:
+        if not self._world.script.get("honest"):
+            request = {**request, "model": f"{request['model']}-really"}
         if request.get("stream") and planned.fault.get("kind") not in ("status", "disconnect", "raw"):
-            task = asyncio.create_task(self._stream(request, planned, wire))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._stream(request, planned, wire))
         else:
             asyncio.get_running_loop().call_later(planned.latency, self._whole, request, planned, wire)
+
+    def _keep(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(answering)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _whole(self, request: dict[str, Any], planned: Plan, wire: Wire) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -249,13 +272,13 @@ class OpenAIWire(Wire):
 
     def whole(self, request: dict[str, Any], planned: Plan, *, usage: bool) -> dict[str, Any]:
         content, finish = _content(planned)
-        reply: dict[str, Any] = {"id": "scripted", "object": "chat.completion", "model": f"{request['model']}-really"}
+        reply: dict[str, Any] = {"id": "scripted", "object": "chat.completion", "model": request["model"]}
         reply["choices"] = [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}]
         return {**reply, "usage": self._usage(request, planned)} if usage else reply
 
     def events(self, request: dict[str, Any], planned: Plan, pieces: list[str], *, usage: bool) -> list[str]:
         content, finish = _content(planned)
-        head: dict[str, Any] = {"id": "scripted", "object": "chat.completion.chunk", "model": f"{request['model']}-really"}
+        head: dict[str, Any] = {"id": "scripted", "object": "chat.completion.chunk", "model": request["model"]}
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}]
         deltas += [{"content": piece} for piece in pieces] if content is not None else []
         chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -279,7 +302,7 @@ class AnthropicWire(Wire):
     def whole(self, request: dict[str, Any], planned: Plan, *, usage: bool) -> dict[str, Any]:
         content, finish = _content(planned)
         blocks = [] if content is None else [{"type": "text", "text": content}]
-        reply: dict[str, Any] = {"id": "scripted", "type": "message", "role": "assistant", "model": f"{request['model']}-really"}
+        reply: dict[str, Any] = {"id": "scripted", "type": "message", "role": "assistant", "model": request["model"]}
         return {**reply, "content": blocks, "stop_reason": _STOP.get(finish, finish), **(self._usage(planned) if usage else {})}
 
     def events(self, request: dict[str, Any], planned: Plan, pieces: list[str], *, usage: bool) -> list[str]:
@@ -356,6 +379,10 @@ class ScriptedServer:
     def reset(self, script: Mapping[str, Any] | None = None) -> None:
         """Forget what was asked; install ``script`` if one is given."""
         self._ask("/_reset", b"" if script is None else json.dumps(script).encode())
+
+    def release(self) -> None:
+        """Let the answers go that are held."""
+        self._ask("/_release", b"")
 
     def _ask(self, path: str, body: bytes | None) -> Any:
         request = urllib.request.Request(self.url + path, data=body, method="GET" if body is None else "POST")  # noqa: S310 - loopback

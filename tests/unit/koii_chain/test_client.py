@@ -329,3 +329,12 @@ async def test_a_lost_answer_is_not_a_second_transaction(net: Devnet) -> None:
             net.chain.advance(1)
             await client.close()
     assert net.tokens(net.nodes[0].key) == before + 10
+
+
+async def test_a_refused_transaction_makes_the_kept_state_be_read_again(chain: Clients) -> None:
+    await chain.client.task(TASK)
+    chain.both("sendTransaction", Exception({"code": -32002, "message": "submitted_already"}))
+    with pytest.raises(InvalidError):
+        await chain.client.send(b"transaction")
+    chain.both("getAccountInfo", at(account(write_kpl(STATE)), slot=1005))
+    assert (await chain.client.task(TASK)).slot == 1005

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koii_chain.devnet.rounds import check_list
-from koii_chain.distribution import Item, Opinion, Outcome, Policy, distribute, no_list_can_come, policy_of
+from koii_chain.distribution import (
+    Distribution,
+    Item,
+    Opinion,
+    Outcome,
+    Policy,
+    contradicts,
+    distribute,
+    no_list_can_come,
+    policy_of,
+)
 from koii_chain.state import Submission, TaskState, Trigger, VoteRecord
 from orca_protocol.errors import InvalidError
 from orca_protocol.verdict import Vote
@@ -139,6 +149,17 @@ def test_a_key_with_several_proofs_is_cut_once() -> None:
     assert not found.pays, "the chain takes no list that pays nobody"
 
 
+def test_who_submitted_no_proof_at_all_is_cut_like_whoever_is_rejected() -> None:
+    honest = AUDITORS[3]
+    both = state(
+        submissions={3: submitted(3, WORKER, honest), 4: submitted(4, *AUDITORS, value="idle:no_work")},
+        **disputed((AUDITORS[0], False)),
+    )
+    opinions = [Opinion(auditor, honest, CID, "approve") for auditor in AUDITORS[:2]]
+    found = distribute(both, 3, [Item(honest, CID, 500)], opinions, POLICY)
+    assert found.amounts == {WORKER: -700, honest: 500}
+
+
 def test_a_copied_proof_is_another_claim() -> None:
     thief = AUDITORS[3]
     both = state(submissions={3: submitted(3, WORKER, thief), 4: submitted(4, *AUDITORS, value="idle:no_work")})
@@ -160,6 +181,38 @@ def test_a_copied_proof_is_another_claim() -> None:
 def test_a_round_without_payout_ends(lists: Any, record: Any, slot: int, is_over: bool) -> None:
     found = state(distribution_rewards_submission=lists, distributions_audit_record=record)
     assert no_list_can_come(found, 3, slot) is is_over
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_wrong"),
+    [
+        ({WORKER: 500, AUDITORS[0]: -700}, False),
+        ({WORKER: 500, AUDITORS[0]: -1}, False),
+        ({WORKER: 500, AUDITORS[0]: -701}, True),
+        ({WORKER: 501, AUDITORS[0]: -700}, True),
+        ({WORKER: 500}, True),
+        ({WORKER: 500, AUDITORS[0]: -700, AUDITORS[1]: 1}, True),
+        ({WORKER: 500, AUDITORS[0]: -700, AUDITORS[1]: -1}, True),
+        ({AUDITORS[0]: -700}, True),
+        ({WORKER: 500, AUDITORS[0]: -700, AUDITORS[1]: 0}, False),
+        ({}, True),
+    ],
+    ids=[
+        "same",
+        "less cut",
+        "deeper cut",
+        "other price",
+        "no cut",
+        "one more paid",
+        "one more cut",
+        "nobody paid",
+        "one gets nothing",
+        "empty",
+    ],
+)
+def test_a_list_contradicts_where_it_pays_or_cuts_somebody_else_or_pays_another_price(listed: Any, is_wrong: bool) -> None:
+    own = Distribution({WORKER: 500, AUDITORS[0]: -700}, {})
+    assert contradicts(listed, own) is is_wrong
 
 
 def test_the_policy_stands_on_chain() -> None:

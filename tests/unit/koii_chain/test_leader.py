@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koii_chain.leader import choose, leader_of, score
+from koii_chain.leader import choose, leader_of, score, successors
 from koii_chain.state import Submission
 from tests.unit.koii_chain.tasks import key, task
 
@@ -53,6 +53,23 @@ def test_who_made_a_failed_list_does_not_make_another() -> None:
     assert leader_of(state, 3) == "AAA"
     failed = state.model_copy(update={"distributions_audit_record": {3: "PayoutFailed"}})
     assert leader_of(failed, 3) in ("BBB", "CCC")
+
+
+def test_the_successors_are_everybody_who_submitted_and_begin_with_the_leader() -> None:
+    everyone = {key(number): entry(number) for number in range(4)}
+    state = task(submissions={1: {key(2): entry(2)}, 2: {key(2): entry(2)}, 3: everyone})
+    order = successors(state, 3)
+    assert order[0] == leader_of(state, 3) == key(2)
+    assert sorted(order) == sorted(everyone)
+    assert order[1:] == sorted(order[1:], key=lambda name: (-score(everyone, name), name))
+    assert successors(task(), 3) == []
+
+
+def test_the_order_of_succession_stays_when_a_list_fails() -> None:
+    state = task(submissions={3: VECTOR})
+    made = {3: {"AAA": Submission(submission_value=key(1), slot=1, round=3)}}
+    failed = {"distribution_rewards_submission": made, "distributions_audit_record": {3: "PayoutFailed"}}
+    assert successors(state.model_copy(update=failed), 3) == successors(state, 3) == ["AAA", "CCC", "BBB"]
 
 
 @given(st.permutations(range(8)))

@@ -11,6 +11,7 @@ from orca_protocol import dsse
 from orca_protocol.errors import InvalidError
 from orca_protocol.keys import public_key_of
 from orca_protocol.lease import AllowedModel, Lease, open_lease, refuse_impossible_checks, sign_lease
+from orca_protocol.model import ModelIdentity
 
 SERVER = SigningKey(bytes(range(32)))
 SIGNER = public_key_of(SERVER)
@@ -97,3 +98,34 @@ def test_checks_that_no_proof_could_meet_are_refused(models: tuple[AllowedModel,
 def test_checks_that_a_proof_can_meet_are_taken() -> None:
     refuse_impossible_checks((OPEN,), ("integrity", "replay", "inference"))
     refuse_impossible_checks((CLOSED,), ("integrity", "replay"))
+
+
+def answered(model: str, digest: str | None = None) -> ModelIdentity:
+    return ModelIdentity(provider="p", model=model, digest=digest)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_admitted"),
+    [
+        ("gpt-4o", True),
+        ("gpt-4o-2024-08-06", True),
+        ("gpt-4o-20240806", True),
+        ("gpt-4o-0806", True),
+        ("gpt-4o-mini", False),
+        ("gpt-4o-mini-2024-07-18", False),
+        ("gpt-4o-2024-08-06-x", False),
+        ("gpt-4", False),
+        ("", False),
+    ],
+)
+def test_a_plain_name_admits_the_snapshots_of_its_model_and_no_other(model: str, is_admitted: bool) -> None:
+    assert lease(models=(CLOSED,), required_checks=("replay",)).admits(answered(model)) is is_admitted
+
+
+def test_open_weights_are_admitted_by_name_and_digest_exactly() -> None:
+    assert lease().admits(answered("local/m", OPEN.digest))
+    assert not lease().admits(answered("local/m"))
+    assert not lease().admits(answered("local/m", "sha256:" + "b" * 64))
+    assert not lease().admits(answered("local/m-20240806", OPEN.digest))
+    assert lease(models=(CLOSED,), required_checks=("replay",)).admits(answered("gpt-4o", OPEN.digest))
+    assert not lease(models=(CLOSED,), required_checks=("replay",)).admits(answered("gpt-4o-20240806", OPEN.digest))

@@ -84,6 +84,15 @@ async def test_a_key_that_was_used_for_something_else_is_refused(scene: Scene, t
         await scene.intake.submit(ITEM, SPEC, key="key", timeout=timeout)
 
 
+async def test_a_run_that_ends_at_a_moment_is_the_same_run_whenever_it_is_submitted(scene: Scene) -> None:
+    stored = await scene.intake.submit(ITEM, SPEC, key="key", deadline=4e9)
+    assert (await scene.queue.state(stored.run_id)).run.deadline == 4e9
+    assert (await scene.intake.submit(ITEM, SPEC, key="key", deadline=4e9)).run_id == stored.run_id
+    for other in ({"deadline": 5e9}, {"timeout": 4e9}, {}):
+        with pytest.raises(InvalidError, match="idempotency_conflict"):
+            await scene.intake.submit(ITEM, SPEC, key="key", **other)
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\nb", "a\0b"])
 async def test_a_key_that_is_none_is_refused(scene: Scene, key: str) -> None:
     with pytest.raises(InvalidError, match="idempotency_key"):
