@@ -9,6 +9,7 @@ run: ## set up, start a devnet, take one work item through it to payment (SPEC=f
 
 test: ## set up, run every test in random order (ARGS="-k replay -x" reaches pytest)
 	@scripts/setup dev
+	@scripts/kubo >/dev/null || true
 	@$(PY) -m pytest $(ARGS)
 
 check: ## formatting, lint, types and floors, without changing anything

@@ -14,6 +14,7 @@ from orca_agent.rounds.status import Look, describe, history, reviews
 from orca_agent.rounds.submitting import Submitting
 from orca_agent.rounds.working import Working
 from orca_agent.store.records import NodeRecords
+from orca_agent.work.pinning import Pinning
 from orca_protocol.errors import InvalidError
 from orca_protocol.round_value import read_round_value
 
@@ -33,6 +34,7 @@ class NodeFace:
         auditing: Auditing,
         submitting: Submitting,
         paying: Paying,
+        pinning: Pinning,
         loop: RoundsNode | None,
     ) -> None:
         self._settings = settings
@@ -43,6 +45,7 @@ class NodeFace:
         self._auditing = auditing
         self._submitting = submitting
         self._paying = paying
+        self._pinning = pinning
         self._loop = loop
 
     def status(self) -> dict[str, Any]:
@@ -55,6 +58,7 @@ class NodeFace:
             "task_id": self._settings.task_id,
             "network": self._settings.network,
             "gateway": self._settings.gateway,
+            "stores": self._pinning.status(),
         }
 
     async def history(self) -> dict[str, Any]:
