@@ -88,7 +88,7 @@ def test_every_setting_is_documented() -> None:
     page = ROOT / "docs/settings.md"
     assert page.exists(), "docs/settings.md is missing"
     text = page.read_text()
-    names = {name for module in ("settings", "network_settings", "store_settings") for name in environment(f"orca.{module}")}
+    names = {name for module in ("settings", "store_settings") for name in environment(f"orca.{module}")}
     assert names, "orca/settings.py reads no environment variable"
     assert sorted(name for name in names if f"`{name}`" not in text) == []
 
