@@ -54,5 +54,6 @@ def database_url(postgres: EmbeddedPostgres) -> str:
         db.execute("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                        WHERE datname = current_database() AND pid <> pg_backend_pid()""")
         db.execute("SET search_path = orca_agent")
-        db.execute("TRUNCATE runs, entries, events, event_counts, queue, proofs, procrastinate_jobs, procrastinate_workers CASCADE")
+        db.execute("TRUNCATE runs, entries, events, event_counts, queue, procrastinate_jobs, procrastinate_workers CASCADE")
+        db.execute("TRUNCATE proofs, assignments, reviews, rounds CASCADE")
     return postgres.url

@@ -90,6 +90,7 @@ class Once:
         await self._until(item, lambda status: status not in {"queued", "leased", "reported"}, "report")
         cid, number = await self._reported(item)
         self._say(f"\n== 4. {worker.member.name} proved it: {cid}, made in round {number}")
+        await self._tell_stores(worker, cid)
         await self._until(item, lambda status: status in _FINAL, "audit and payment")
         await self._tell_submission(worker, number, cid)
         await self._tell_verdicts(item)
@@ -161,6 +162,17 @@ class Once:
     async def _reported(self, item: str) -> tuple[str, int]:
         result = (await self._http.get(f"/v1/work-items/{item}/result")).json()
         return str(result["cid"]), int(result["round"])
+
+    async def _tell_stores(self, worker: NodeProcess, cid: str) -> None:
+        """Say where the proof is kept. What is not kept yet stops nothing: the node goes on trying."""
+        try:
+            found = await worker.kept(cid)
+        except UnavailableError as error:
+            self._say(f"  where it is kept is not known: {error.detail}")
+            return
+        for one in found["stores"]:
+            said = "kept, every block read back" if one["stage"] == "kept" else f"{one['stage']} ({one['error']})"
+            self._say(f"  in {one['store']}: {said}")
 
     async def _tell_submission(self, worker: NodeProcess, number: int, cid: str) -> None:
         entry = await self._submission(worker, number)

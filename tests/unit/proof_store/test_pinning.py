@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = PinPolicy()
 WANTED = Pin("root", "kubo", "wanted", NOW)
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(timezones=st.just(UTC))
 steps = st.lists(st.sampled_from(["pin", "read", "fail", "gone", "wish"]), max_size=30)
 
 

@@ -69,7 +69,6 @@ async def test_a_proof_is_pinned_everywhere_and_read_back(scene: Scene) -> None:
 
 async def test_what_the_rounds_left_is_taken_up(scene: Scene) -> None:
     own, approved, rejected, bundle = (scene.proof(name) for name in ("own", "approved", "rejected", "bundle"))
-    await scene.execute("TRUNCATE assignments, reviews, rounds")
     await scene.execute("INSERT INTO assignments (claim_id, state, cid) VALUES ('a', 'proved', %s), ('b', 'leased', NULL)", own)
     for cid, vote in ((approved, "approve"), (rejected, "reject")):
         await scene.execute(
@@ -82,7 +81,6 @@ async def test_what_the_rounds_left_is_taken_up(scene: Scene) -> None:
     assert await scene.stages(approved) == {"local": "kept"}
     assert await scene.stages(bundle) == {"local": "kept", "kubo": "kept"}
     assert await scene.pinning.proofs(rejected) == []
-    await scene.execute("TRUNCATE assignments, reviews, rounds")
 
 
 async def test_a_store_that_fails_is_tried_again_later_and_holds_nothing_else_up(scene: Scene) -> None:
