@@ -7,7 +7,7 @@ run: ## set up, start a devnet, take one work item through it to payment (SPEC=f
 	@scripts/setup node
 	@ORCA_HOME="$${ORCA_HOME:-.orca}" .venv/bin/orca devnet --once $(or $(SPEC),examples/market-analysis.json)
 
-test: ## set up, run every test in random order (ARGS="-k replay -x" reaches pytest)
+test: ## set up, build Kubo once where Go is, run every test in random order (ARGS="-k replay -x" reaches pytest)
 	@scripts/setup dev
 	@scripts/kubo >/dev/null || true
 	@$(PY) -m pytest $(ARGS)
@@ -27,6 +27,7 @@ format: ## write the formatting that `make check` asks for
 bench: ## measure, and write docs/benchmarks
 	@scripts/setup dev
 	@$(PY) -m tests.bench $(ARGS)
+	@$(if $(ARGS),,$(PY) -m tests.bench.stores)
 
 docs: ## check that the documents are true: links, commands, settings, dependencies
 	@scripts/setup dev

@@ -103,9 +103,9 @@ class GatewayBlocks:
 
 async def capped(answer: httpx.Response, max_bytes: int) -> bytes:
     """Return a body of at most ``max_bytes``. Raises UnavailableError ``answer_oversize``."""
-    body = b""
+    body = bytearray()
     async for chunk in answer.aiter_raw():
         body += chunk
         if len(body) > max_bytes:
             raise UnavailableError("answer_oversize", f"the answer of {answer.url.host} has more than {max_bytes} bytes")
-    return body
+    return bytes(body)
