@@ -1,6 +1,6 @@
 # The verbs of this repository. Each sets up what it needs by scripts/setup, which is quick when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench docs lock clean help
+.PHONY: run test check format bench fuzz docs lock clean help
 PY := .venv/bin/python
 
 run: ## set up, start a devnet, take one work item through it to payment (SPEC=file takes another one)
@@ -28,6 +28,11 @@ bench: ## measure, and write docs/benchmarks
 	@scripts/setup dev
 	@$(PY) -m tests.bench $(ARGS)
 	@$(if $(ARGS),,$(PY) -m tests.bench.stores)
+
+fuzz: ## search by coverage for bytes that a reader of strangers' data falls over (SECONDS=60 for each of them)
+	@scripts/setup dev
+	@.venv/bin/uv pip install -q --python $(PY) --require-hashes --no-build -r requirements/fuzz.txt
+	@$(PY) -m tests.fuzz $(or $(SECONDS),60)
 
 docs: ## check that the documents are true: links, commands, settings, dependencies
 	@scripts/setup dev
