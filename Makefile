@@ -1,14 +1,15 @@
 # The verbs of this repository. Each sets up what it needs by scripts/setup, which is quick when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench docs image lock clean help
+.PHONY: run test check format bench fuzz docs image lock clean help
 PY := .venv/bin/python
 
 run: ## set up, start a devnet, take one work item through it to payment (SPEC=file takes another one)
 	@scripts/setup node
 	@ORCA_HOME="$${ORCA_HOME:-.orca}" .venv/bin/orca devnet --once $(or $(SPEC),examples/market-analysis.json)
 
-test: ## set up, run every test in random order (ARGS="-k replay -x" reaches pytest)
+test: ## set up, build Kubo once where Go is, run every test in random order (ARGS="-k replay -x" reaches pytest)
 	@scripts/setup dev
+	@scripts/kubo >/dev/null || true
 	@$(PY) -m pytest $(ARGS)
 
 check: ## formatting, lint, types and floors, without changing anything
@@ -26,6 +27,12 @@ format: ## write the formatting that `make check` asks for
 bench: ## measure, and write docs/benchmarks
 	@scripts/setup dev
 	@$(PY) -m tests.bench $(ARGS)
+	@$(if $(ARGS),,$(PY) -m tests.bench.stores)
+
+fuzz: ## search by coverage for bytes that a reader of strangers' data falls over (SECONDS=60 for each of them)
+	@scripts/setup dev
+	@.venv/bin/uv pip install -q --python $(PY) --require-hashes --no-build -r requirements/fuzz.txt
+	@$(PY) -m tests.fuzz $(or $(SECONDS),60)
 
 docs: ## check that the documents are true: links, commands, settings, dependencies
 	@scripts/setup dev

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orca_agent.api import proofs
 from orca_agent.api.services import ApiSettings, ProofRef, Prover, Services
 from orca_agent.app import create_app
 from orca_agent.store.events import EventLog
@@ -37,8 +38,9 @@ from orca_protocol.keys import public_key_of
 if TYPE_CHECKING:
     from orca.node import LocalNode
     from orca.settings import Settings
+    from orca_agent.work.pinning import Pinning
 
-__all__ = ["AgentParts", "NodeProver", "create_app", "open_agent", "run_agent", "serve", "stop_on_signals", "working"]
+__all__ = ["AgentParts", "NodeProver", "create_app", "looping", "open_agent", "run_agent", "serve", "stop_on_signals", "working"]
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +62,18 @@ class AgentParts:
 class NodeProver:
     """Proves runs with the node's key and keeps the proofs in its block store."""
 
-    def __init__(self, node: LocalNode) -> None:
+    def __init__(self, node: LocalNode, pinning: Pinning | None = None) -> None:
         self._node = node
+        self._pinning = pinning
         self._one_at_a_time = asyncio.Lock()
 
     async def prove(self, finished: Finished) -> ProofRef:
-        """Build, sign and keep the proof; the same run gives the same proof."""
+        """Build, sign and keep the proof, here and in the other stores; the same run gives the same proof."""
         async with self._one_at_a_time:
-            return await asyncio.to_thread(self._prove, finished)
+            made = await asyncio.to_thread(self._prove, finished)
+        if self._pinning is not None:
+            await self._pinning.want(made.cid)
+        return made
 
     def _prove(self, finished: Finished) -> ProofRef:
         from orca_agent.work.proving import prove
@@ -123,6 +129,20 @@ async def open_agent(
 
 
 @asynccontextmanager
+async def looping(loop: Coroutine[Any, Any, None], name: str, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run a loop for the length of the block. One that ends by itself is a mistake of ours: it stops the service."""
+    task = asyncio.create_task(loop, name=name)
+    task.add_done_callback(lambda _: stopping.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+
+@asynccontextmanager
 async def working(parts: AgentParts, *, grace: float = 0.0) -> AsyncIterator[None]:
     """Work on what is queued for the length of the block; runs under way then get ``grace`` seconds before they are handed back.
 
@@ -147,17 +167,24 @@ async def run_agent(
     ``ready`` is called with the address once it listens. Raises InvalidError ``api_key_missing`` and what ``serve``,
     ``open_database`` and ``LocalNode`` raise.
     """
+    from orca.network_settings import load
     from orca.node import LocalNode
     from orca.postgres import open_database
+    from orca.store_settings import StoreSettings
+    from orca.stores import open_pinning
 
-    api, stopping = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
+    kept, api, stopping = load(StoreSettings), ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
     with stop_on_signals(stopping), closing(listen(host, port)) as listening:
         async with (
-            LocalNode(settings) as node,
+            LocalNode(settings, kept) as node,
             open_database(settings.database_url, settings.home / "postgres") as url,
-            open_agent(settings, node, url, policy=policy, workers=workers, api=api, stopping=stopping) as parts,
+            open_pinning(kept, node.blocks, url, None) as pinning,
+            open_agent(
+                settings, node, url, policy=policy, workers=workers, api=api, prover=NodeProver(node, pinning), stopping=stopping
+            ) as parts,
         ):
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
-            async with working(parts):
-                await serve_on(listening, create_app(parts.services), ready, stopping=stopping)
+            app = create_app(parts.services, [proofs.routes(pinning, api)])
+            async with working(parts), looping(pinning.serve(), "pinning", stopping):
+                await serve_on(listening, app, ready, stopping=stopping)

@@ -98,6 +98,16 @@ class Server:
         found = (await self._asked("GET", f"/v1/verdicts?work_item={_id(name)}")).get("verdicts")
         return found if isinstance(found, list) else []
 
+    async def proofs(self) -> list[dict[str, Any]]:
+        """Return the newest proofs that a node keeps, and where each is."""
+        found = (await self._asked("GET", "/v1/proofs")).get("proofs")
+        return found if isinstance(found, list) else []
+
+    async def collect(self, *, dry: bool) -> list[str]:
+        """Have a node let go of the proofs whose time is over, or only name them."""
+        found = (await self._asked("POST", f"/v1/proofs/collect?dry={'true' if dry else 'false'}", {})).get("collected")
+        return [str(root) for root in found] if isinstance(found, list) else []
+
     @property
     def _path(self) -> str:
         return "/v1/runs" if self.kind == "orca-agent" else "/v1/work-items"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orca.finding import Finding
 from orca.network_examination import examine_network
+from orca.store_examination import examine_stores
 from orca_protocol.errors import InvalidError, OrcaError
 from proof_store.builder import build_file
 from proof_store.reader import read_file
@@ -39,6 +40,8 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
             "no model can answer",
             "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
         )
+    async for finding in examine_stores(node):
+        yield finding
     async for finding in examine_network(node):
         yield finding
     for part, means in _LATER.items():
@@ -47,8 +50,6 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
 
 #: what the design has and this version does not
 _LATER = {
-    "IPFS": "proofs are kept in this node's own block store and served by its gateway, under the CIDs that IPFS gives them; "
-    "nothing is pinned elsewhere",
     "sandbox": "this version runs no toolchain steps, so nothing needs one",
 }
 

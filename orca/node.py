@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from orca.key_file import load_key, load_or_make_key
 from orca.settings import Settings
@@ -16,24 +16,22 @@ from orca_agent.models.registry import Registry
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.sqlite import SqliteJournal
 from orca_protocol.keys import public_key_of
-from proof_store import STORES
+from proof_store.blocks import DirectoryBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nacl.signing import SigningKey
 
+    from orca.store_settings import StoreSettings
     from orca_agent.models.base import Provider
     from orca_agent.models.local import LocalProvider
-    from proof_store.base import BlockStore
 
 
 class LocalNode:
     """The parts of one node; leaving the context closes those that were opened."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stores: StoreSettings | None = None) -> None:
         self.settings = settings
-        self.secrets = Secrets(settings.secrets)
+        self.secrets = Secrets((*settings.secrets, *stores.secrets) if stores is not None else settings.secrets)
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -50,10 +48,9 @@ class LocalNode:
         return journal
 
     @cached_property
-    def blocks(self) -> BlockStore:
+    def blocks(self) -> DirectoryBlocks:
         """The proofs of this machine."""
-        make = cast("Callable[[Path], BlockStore]", STORES["local"])  # the port does not say how a store is made
-        return make(self.settings.home / "blocks")
+        return DirectoryBlocks(self.settings.home / "blocks")
 
     @cached_property
     def local(self) -> LocalProvider:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ from pydantic import SecretStr
 
 from koii_chain.client import ChainClient
 from koii_chain.rpc import JsonRpc, RpcSettings
-from orca.agent_service import AgentParts, create_app, open_agent, working
+from orca.agent_service import AgentParts, NodeProver, create_app, looping, open_agent, working
 from orca.key_file import load_key
 from orca.network_settings import NetworkSettings, require
 from orca.node import LocalNode
 from orca.postgres import open_database
 from orca.settings import Settings
+from orca.store_settings import StoreSettings
+from orca.stores import open_pinning
+from orca_agent.api import proofs
 from orca_agent.api.rounds import sidecar_routes, status_routes
 from orca_agent.api.services import ApiSettings
 from orca_agent.rounds.acting import Acting
@@ -41,6 +45,7 @@ from orca_agent.rounds.views import ChainStanding, LeasesNow
 from orca_agent.rounds.working import Working, WorkParts
 from orca_agent.store.records import NodeRecords
 from orca_agent.work.lease import LeasePolicy
+from orca_agent.work.pinning import Pinning
 from orca_http.serving import address_of, listen, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 from proof_store.gateway import GatewaySettings, create_gateway
@@ -66,6 +71,7 @@ class Joined:
 async def run_node(
     settings: Settings,
     network: NetworkSettings,
+    kept: StoreSettings,
     *,
     standalone: bool,
     host: str,
@@ -92,19 +98,30 @@ async def run_node(
     with stop_on_signals(stopping), listen(host, port) as own, listen(network.gateway_host, network.gateway_port) as public:
         gateway = network.gateway_url or address_of(public)
         async with (
-            LocalNode(settings) as node,
+            LocalNode(settings, kept) as node,
             open_database(settings.database_url, settings.home / "postgres") as url,
+            open_pinning(kept, node.blocks, url, _from_here(public), is_quick=is_devnet) as pinning,
             open_agent(
-                settings, node, url, policy=_QUICK_LEASES if is_devnet else None, workers=workers, api=api, stopping=stopping
+                settings,
+                node,
+                url,
+                policy=_QUICK_LEASES if is_devnet else None,
+                workers=workers,
+                api=api,
+                prover=NodeProver(node, pinning),
+                stopping=stopping,
             ) as parts,
-            _joined(settings, network, node, parts, url, staking, main, gateway, standalone=standalone) as joined,
+            _joined(settings, network, node, parts, pinning, url, staking, main, gateway, standalone=standalone) as joined,
             working(parts),
+            looping(pinning.serve(), "pinning", stopping),
             _running(joined, stopping),
         ):
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             token, token_file = _sidecar_token(settings.home)
-            app = create_app(parts.services, [status_routes(joined.face, api), sidecar_routes(joined.face, token)])
+            app = create_app(
+                parts.services, [status_routes(joined.face, api), proofs.routes(pinning, api), sidecar_routes(joined.face, token)]
+            )
             serving = asyncio.create_task(
                 serve_on(public, create_gateway(node.blocks, GatewaySettings()), lambda _: None, stopping=stopping)
             )
@@ -122,6 +139,7 @@ async def _joined(
     network: NetworkSettings,
     node: LocalNode,
     parts: AgentParts,
+    pinning: Pinning,
     database_url: str,
     staking: SigningKey,
     main: SigningKey,
@@ -169,7 +187,7 @@ async def _joined(
         if standalone:
             acting = Acting(chain, given.task_id, staking, main)
             loop = RoundsNode(given, NodeParts(identity.key, chain, middle, records, auditing, submitting, paying, acting))
-        yield Joined(doing, loop, NodeFace(given, identity.key, chain, records, doing, auditing, submitting, paying, loop))
+        yield Joined(doing, loop, NodeFace(given, identity.key, chain, records, doing, auditing, submitting, paying, pinning, loop))
 
 
 @asynccontextmanager
@@ -188,6 +206,12 @@ async def _running(joined: Joined, stopping: asyncio.Event) -> AsyncIterator[Non
         for ended in await asyncio.gather(*loops, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
+
+
+def _from_here(listening: socket.socket) -> str:
+    """Return how a listener is reached from this machine, also where it listens on all addresses."""
+    address = address_of(listening)
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _sidecar_token(home: Path) -> tuple[SecretStr, Path]:

@@ -1,11 +1,14 @@
-"""The port of this room: a place that keeps blocks by their CID.
+"""The ports of this room: a place that keeps blocks by their CID, and a place that keeps whole trees on request.
 
-A store is trusted to keep, never to be right: whoever reads a block checks its hash, and ``checked`` is that check.
-Stores differ in technology only; their table is in ``proof_store/__init__.py``.
+A store is trusted to keep, never to be right: whoever reads a block checks its hash, and ``checked`` is that check. And a
+tree counts as kept when it was read back, not when a store said so. Stores differ in technology only; their table is in
+``proof_store/__init__.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
@@ -28,6 +31,37 @@ class BlockStore(Protocol):
 
     def has(self, cid: Cid) -> bool:
         """Say whether a block is kept under this name; only ``get`` says whether it is sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What a store gave back of a tree: every block, each with the hash in its name. ``path`` is the way they came."""
+
+    blocks: int
+    size: int
+    path: str
+
+
+class PinStore(Protocol):
+    """A place that keeps whole trees. What goes wrong is the OrcaError family: nothing here says anything of the worker."""
+
+    async def pin(self, root: Cid, blocks: BlockStore) -> None:
+        """Have the tree below ``root``, which ``blocks`` holds, kept. Doing it again is no error.
+
+        Raises UnavailableError, with ``retry_after`` where the store is still at it.
+        """
+
+    async def unpin(self, roots: Sequence[Cid]) -> None:
+        """Let trees go, but nothing of any other tree. What is not there is no error."""
+
+    async def read_back(self, root: Cid) -> ReadBack:
+        """Read every block of the tree by another way than it was written. Raises UnavailableError ``pin_gone``, or another."""
+
+    async def state(self) -> str:
+        """Ask it for real and return what it says of itself. Raises UnavailableError with the way out."""
+
+    async def close(self) -> None:
+        """Give connections back."""
 
 
 def checked(cid: Cid, block: bytes, *, max_bytes: int = MAX_BLOCK_BYTES) -> bytes:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
@@ -39,9 +42,11 @@ class DirectoryBlocks:
         return checked(cid, block, max_bytes=self._max_block_bytes)
 
     def put(self, cid: Cid, block: bytes) -> None:
-        """See BlockStore. A sound copy is left alone, a damaged one is replaced."""
+        """See BlockStore. A sound copy is left alone, but that it was wanted now (``remove``), a damaged one is replaced."""
         checked(cid, block, max_bytes=self._max_block_bytes)
         if self._is_sound(cid):
+            with suppress(OSError):
+                os.utime(self._place(cid))
             return
         place = self._place(cid)
         with writing(f"block {cid}"):
@@ -53,6 +58,29 @@ class DirectoryBlocks:
     def has(self, cid: Cid) -> bool:
         """See BlockStore."""
         return self._place(cid).is_file()
+
+    def cids(self) -> Iterator[Cid]:
+        """Yield the name of every block that is here, in no order."""
+        with reading(f"the folder {self.path}"):
+            for file in self.path.glob("??/*.block"):
+                with suppress(InvalidError):  # not a file of ours
+                    yield Cid.parse(file.stem)
+
+    def remove(self, cid: Cid, *, unused_for: float) -> int:
+        """Delete a block that was not put for so many seconds, and return its bytes; 0 where there is none, or it was.
+
+        Whoever puts a tree may find a block here already and go on: the time keeps it from being taken away under them.
+        """
+        place = self._place(cid)
+        with writing(f"block {cid}"):
+            try:
+                found = place.stat()
+                if time.time() - found.st_mtime < unused_for:
+                    return 0
+                place.unlink()
+            except FileNotFoundError:
+                return 0
+        return found.st_size
 
     def _place(self, cid: Cid) -> Path:
         name = str(cid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from orca_protocol.errors import InvalidError
 from proof_store import dag_pb
@@ -21,6 +21,13 @@ from proof_store.names import Branch, tree_of
 from proof_store.unixfs import MAX_DIRECTORY_BYTES, MAX_DIRECTORY_ENTRIES, PROTOCOL_LAYOUT, Kind, Layout, NodeData, encode_data
 
 
+class Readable(Protocol):
+    """A stream that is read once, from where it stands to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A finished subtree: its root, the bytes of content in it, and the bytes of all its blocks (what a link calls Tsize)."""
@@ -30,7 +37,7 @@ class Built:
     tsize: int
 
 
-def build_file(content: bytes | BinaryIO, blocks: BlockStore, layout: Layout = PROTOCOL_LAYOUT) -> Built:
+def build_file(content: bytes | Readable, blocks: BlockStore, layout: Layout = PROTOCOL_LAYOUT) -> Built:
     """Store a file and return its root. A file of one chunk, or of none, is just its raw block.
 
     Raises UnavailableError ``storage_failed`` when the stream cannot be read, and what ``blocks.put`` raises.
@@ -59,7 +66,7 @@ def root_of(files: Mapping[str, bytes], layout: Layout = PROTOCOL_LAYOUT) -> Cid
     return build_directory(files, _HashOnly(), layout).cid
 
 
-def _chunks(source: BinaryIO, size: int) -> Iterator[bytes]:
+def _chunks(source: Readable, size: int) -> Iterator[bytes]:
     """Yield full chunks and a shorter last one; an empty source is one empty chunk. A stream may answer short: ask again."""
     first = True
     while True:
@@ -108,15 +115,32 @@ def _build_file_node(parts: list[Built], blocks: BlockStore) -> Built:
     return _put_node(blocks, PBNode(links, encode_data(data)), size=data.filesize)
 
 
+def build_node(children: Mapping[str, Built], blocks: BlockStore) -> Built:
+    """Store the directory of these children and return it. The caller has checked their names (``check_part``).
+
+    Raises InvalidError ``directory_oversize``, and what ``blocks.put`` raises.
+    """
+    refuse_crowd(len(children))
+    links = tuple(PBLink(child.cid, name, child.tsize) for name, child in children.items())
+    size = sum(child.size for child in children.values())
+    return _put_node(blocks, PBNode(links, encode_data(NodeData(Kind.DIRECTORY))), size=size)
+
+
+def refuse_crowd(entries: int) -> None:
+    """Raise InvalidError ``directory_oversize`` for more entries than a directory may have, before any of them is stored."""
+    if entries > MAX_DIRECTORY_ENTRIES:
+        raise InvalidError("directory_oversize", f"a folder has {entries} entries; at most {MAX_DIRECTORY_ENTRIES} fit")
+
+
 def _build_branch(branch: Branch, blocks: BlockStore, layout: Layout) -> Built:
-    if len(branch) > MAX_DIRECTORY_ENTRIES:
-        raise InvalidError("directory_oversize", f"a folder has {len(branch)} entries; at most {MAX_DIRECTORY_ENTRIES} fit")
-    links, size = [], 0
+    refuse_crowd(len(branch))
+    children: dict[str, Built] = {}
     for name, content in branch.items():
-        child = build_file(content, blocks, layout) if isinstance(content, bytes) else _build_branch(content, blocks, layout)
-        links.append(PBLink(child.cid, name, child.tsize))
-        size += child.size
-    return _put_node(blocks, PBNode(tuple(links), encode_data(NodeData(Kind.DIRECTORY))), size=size)
+        if isinstance(content, bytes):
+            children[name] = build_file(content, blocks, layout)
+        else:
+            children[name] = _build_branch(content, blocks, layout)
+    return build_node(children, blocks)
 
 
 def _put_node(blocks: BlockStore, node: PBNode, *, size: int) -> Built:

@@ -69,7 +69,7 @@ def blocks_below(
         block = checked(cid, blocks.get(cid), max_bytes=limits.block_bytes)
         if not repeated:
             seen.add(cid)
-        pending.extend(reversed(_links_of(cid, block)))
+        pending.extend(reversed(links_of(cid, block)))
         if len(pending) > MAX_PENDING:
             raise LimitError("car_links", f"more than {MAX_PENDING} links wait to be followed below {root}")
         yield cid, block
@@ -109,7 +109,8 @@ def read_car(source: BinaryIO, into: BlockStore, limits: CarLimits = DEFAULT_LIM
     return root
 
 
-def _links_of(cid: Cid, block: bytes) -> list[Cid]:
+def links_of(cid: Cid, block: bytes) -> list[Cid]:
+    """Return what a block of a proof's tree leads to. Raises InvalidError ``codec_unsupported`` or a link's own code."""
     if cid.codec == RAW:
         return []
     if cid.codec == DAG_PB:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orca_protocol.errors import InvalidError, UnavailableError
+from proof_store.base import BlockStore
+from proof_store.builder import Built, build_file, build_node, refuse_crowd
 from proof_store.disk import reading, writing
 from proof_store.limits import Budget, ReadLimits
 from proof_store.names import Branch, join_name, tree_of
@@ -38,6 +40,17 @@ def read_tree(folder: Path, limits: ReadLimits = DEFAULT_LIMITS) -> dict[str, by
     with reading(f"the folder {folder}"), _opened(folder, _FOLDER, None) as handle:
         _collect(handle, "", 0, files, Budget(limits))
     return dict(sorted(files.items()))
+
+
+def store_tree(folder: Path, blocks: BlockStore, limits: ReadLimits = DEFAULT_LIMITS) -> Built:
+    """Put every file below ``folder`` into ``blocks`` and return the root: what ``build_directory`` makes of ``read_tree``.
+
+    Memory holds a chunk and a level's links, whatever the files' sizes. Raises as both do.
+    """
+    if not folder.is_dir():
+        raise InvalidError("not_a_folder", f"{folder} is not a folder")
+    with reading(f"the folder {folder}"), _opened(folder, _FOLDER, None) as handle:
+        return _store(handle, "", 0, blocks, Budget(limits))
 
 
 def write_tree(files: Mapping[str, bytes], folder: Path) -> None:
@@ -71,6 +84,54 @@ def _collect(handle: int, folder: str, depth: int, files: dict[str, bytes], budg
             files[name] = _read_file(part, name, handle, budget)
         else:
             raise InvalidError("tree_special", f"{name!r} is a link or a special file; a package holds plain files only")
+
+
+def _store(handle: int, folder: str, depth: int, blocks: BlockStore, budget: Budget) -> Built:
+    budget.check_depth(depth)
+    parts = _names_in(handle)
+    refuse_crowd(len(parts))
+    if folder and not parts:
+        raise InvalidError("directory_empty", f"the folder {folder!r} is empty; a package has files only, so remove it")
+    children: dict[str, Built] = {}
+    for part in parts:
+        name = join_name(folder, part)
+        mode = os.lstat(part, dir_fd=handle).st_mode
+        if stat.S_ISDIR(mode):
+            with _opened(part, _FOLDER | os.O_NOFOLLOW, handle) as inner:
+                children[part] = _store(inner, name, depth + 1, blocks, budget)
+        elif stat.S_ISREG(mode):
+            budget.spend_file()
+            children[part] = _store_file(part, name, handle, blocks, budget)
+        else:
+            raise InvalidError("tree_special", f"{name!r} is a link or a special file; a package holds plain files only")
+    return build_node(children, blocks)
+
+
+def _store_file(part: str, name: str, folder: int, blocks: BlockStore, budget: Budget) -> Built:
+    with _opened(part, _FILE, folder) as handle:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidError("tree_special", f"{name!r} is no longer a plain file")
+        budget.foresee_bytes(status.st_size)
+        built = build_file(_AtMost(handle, status.st_size + 1), blocks)
+    if built.size != status.st_size:
+        raise UnavailableError("storage_failed", f"{name!r} changed while it was read; try again when nobody writes there")
+    budget.spend_bytes(built.size)
+    return built
+
+
+class _AtMost:
+    """An open file up to so many bytes: one that grows while it is read is not followed for ever."""
+
+    def __init__(self, handle: int, size: int) -> None:
+        self._handle = handle
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        """See Readable."""
+        piece = os.read(self._handle, min(size, self._left))
+        self._left -= len(piece)
+        return piece
 
 
 def _read_file(part: str, name: str, folder: int, budget: Budget) -> bytes:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orca.cli import agent, devnet, doctor, key, middle_server, models, node, run, verify, work
+from orca.cli import agent, devnet, doctor, key, middle_server, models, node, proofs, run, verify, work
 from orca.cli.show import show_error
 from orca_protocol.errors import InvalidError, OrcaError
 
@@ -35,6 +35,7 @@ for command in (work.submit, work.status, work.cancel, work.result, work.stream)
     app.command(command.__name__)(command)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
+app.add_typer(proofs.app, name="proofs")
 app.add_typer(key.app, name="key")
 
 

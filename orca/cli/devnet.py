@@ -69,11 +69,13 @@ async def _once(layout: Layout, settings: Settings, path: Path, spec: bytes, pri
     admit(parsed)
     found = await answering(parsed, settings)
     _say(f"== 1. a network on this machine, in {layout.data}", as_json)
+    kubo, stores = await _kubo()
     devnet = Devnet(
-        layout, clock=REAL if real_windows else QUICK, real_time=real_windows, extra={"ORCA_MODEL_ALIASES": found.aliases}
+        layout, clock=REAL if real_windows else QUICK, real_time=real_windows, extra={"ORCA_MODEL_ALIASES": found.aliases} | kubo
     )
     async with devnet:
         _say_network(devnet, as_json)
+        _say(f"  {stores}", as_json)
         _say_work(path, price, found, as_json)
         seconds = 8 * 3600.0 if real_windows else 1800.0
         try:
@@ -98,10 +100,12 @@ async def _run(layout: Layout, settings: Settings, real_windows: bool, as_json: 
     from orca_http.serving import stop_on_signals
 
     stopping = asyncio.Event()
-    devnet = Devnet(layout, clock=REAL if real_windows else QUICK, real_time=real_windows, extra=_aliases(settings))
+    kubo, stores = await _kubo()
+    devnet = Devnet(layout, clock=REAL if real_windows else QUICK, real_time=real_windows, extra=_aliases(settings) | kubo)
     with stop_on_signals(stopping):
         async with devnet:
             _say_network(devnet, as_json)
+            _say(f"  {stores}", as_json)
             if as_json:
                 show_json({"middle_server": devnet.middle_url, "chain": devnet.endpoint, "api_key": devnet.api_key})
             else:
@@ -111,6 +115,16 @@ async def _run(layout: Layout, settings: Settings, real_windows: bool, as_json: 
                 typer.echo("    orca submit SPEC --price 1.5 --fund\n\nStop with Ctrl-C.")
             await keep_going(devnet, stopping, real_time=real_windows)
     return 0
+
+
+async def _kubo() -> tuple[dict[str, str], str]:
+    """Return what the nodes are told of a Kubo, and a sentence for people: the one that is configured, or one that runs here."""
+    from orca.network_settings import load
+    from orca.store_settings import StoreSettings
+    from orca.stores import find_kubo
+
+    url, said = await find_kubo(load(StoreSettings))
+    return {} if url is None else {"ORCA_KUBO_URL": url}, said
 
 
 def _aliases(settings: Settings) -> dict[str, str]:

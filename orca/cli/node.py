@@ -28,6 +28,7 @@ def node(
     from orca.network_settings import NetworkSettings, load
     from orca.node_service import run_node
     from orca.settings import load_settings
+    from orca.store_settings import StoreSettings
 
     log_to_stderr()
 
@@ -38,6 +39,15 @@ def node(
             note(f"node {where['key']}: {where['url']} for its owner, {where['gateway']} for everybody; stop with Ctrl-C")
 
     asyncio.run(
-        run_node(load_settings(), load(NetworkSettings), standalone=standalone, host=host, port=port, workers=workers, ready=ready)
+        run_node(
+            load_settings(),
+            load(NetworkSettings),
+            load(StoreSettings),
+            standalone=standalone,
+            host=host,
+            port=port,
+            workers=workers,
+            ready=ready,
+        )
     )
     return 0

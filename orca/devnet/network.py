@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,7 +28,15 @@ from orca_protocol.keys import public_key_of
 
 #: what children take over from this process's environment: where programs are, and which models answer
 _PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ORCA_MODEL_ALIASES")
-_PASSED_PREFIXES: Final = ("ORCA_OPENAI_", "ORCA_ANTHROPIC_", "ORCA_MAX_IN_FLIGHT")
+_PASSED_PREFIXES: Final = (
+    "ORCA_OPENAI_",
+    "ORCA_ANTHROPIC_",
+    "ORCA_MAX_IN_FLIGHT",
+    "ORCA_KUBO_",
+    "ORCA_PIN_",
+    "ORCA_PINNING_SERVICE_",
+    "ORCA_RETENTION_DAYS",
+)
 
 
 class NodeProcess:
@@ -47,6 +55,18 @@ class NodeProcess:
     async def status(self) -> dict[str, Any]:
         """Return what it says of itself. Raises UnavailableError ``node_silent``."""
         return await self.get("/status")
+
+    async def kept(self, cid: str, seconds: float = 15.0) -> dict[str, Any]:
+        """Return where a proof is kept, once it is everywhere or the time is over. Raises UnavailableError ``node_silent``."""
+        until = asyncio.get_running_loop().time() + seconds
+        while True:
+            with suppress(UnavailableError):
+                found = await self.get(f"/v1/proofs/{cid}")
+                if found["safe"] and all(one["stage"] == "kept" for one in found["stores"]):
+                    return found
+            if asyncio.get_running_loop().time() > until:
+                return await self.get(f"/v1/proofs/{cid}")
+            await asyncio.sleep(0.2)
 
     async def get(self, path: str) -> dict[str, Any]:
         """Return a document of its HTTP API. Raises UnavailableError ``node_silent``."""

@@ -93,6 +93,7 @@ class Once:
         await self._until(item, lambda status: status not in {"queued", "leased", "reported"}, "report")
         worker, cid, number = await self._reported(item)
         self._say(f"\n== 4. {worker.member.name} proved it: {cid}, made in round {number}")
+        await self._tell_stores(worker, cid)
         await self._until(item, lambda status: status in _FINAL, "audit and payment")
         worker, cid, number = await self._reported(item)  # a rejected item has gone to another node
         await self._tell_submission(worker, number, cid)
@@ -187,6 +188,17 @@ class Once:
         result = (await self._http.get(f"/v1/work-items/{item}/result")).json()
         worker = next(node for node in self._devnet.nodes if node.member.key == result["worker"])
         return worker, str(result["cid"]), int(result["round"])
+
+    async def _tell_stores(self, worker: NodeProcess, cid: str) -> None:
+        """Say where the proof is kept. What is not kept yet stops nothing: the node goes on trying."""
+        try:
+            found = await worker.kept(cid)
+        except UnavailableError as error:
+            self._say(f"  where it is kept is not known: {error.detail}")
+            return
+        for one in found["stores"]:
+            said = "kept, every block read back" if one["stage"] == "kept" else f"{one['stage']} ({one['error']})"
+            self._say(f"  in {one['store']}: {said}")
 
     async def _tell_submission(self, worker: NodeProcess, number: int, cid: str) -> None:
         entry = await self._submission(worker, number)

@@ -6,7 +6,7 @@ from orca_http.problems import Problems
 
 PROBLEMS = Problems(
     {
-        404: ("proof_unavailable", "run_unknown"),
+        404: ("proof_unavailable", "proof_unknown", "run_unknown"),
         409: ("idempotency_conflict", "output_absent", "run_cancelled", "run_ended", "run_unended"),
         410: ("events_forgotten",),
         413: ("proof_too_large",),

@@ -17,6 +17,7 @@ from orca_agent.rounds.status import Look, describe, history, reviews
 from orca_agent.rounds.submitting import Submitting
 from orca_agent.rounds.working import Working
 from orca_agent.store.records import NodeRecords, Review
+from orca_agent.work.pinning import Pinning
 from orca_protocol.errors import InvalidError
 from orca_protocol.round_value import read_round_value
 
@@ -38,6 +39,7 @@ class NodeFace:
         auditing: Auditing,
         submitting: Submitting,
         paying: Paying,
+        pinning: Pinning,
         loop: RoundsNode | None,
     ) -> None:
         self._settings = settings
@@ -48,6 +50,7 @@ class NodeFace:
         self._auditing = auditing
         self._submitting = submitting
         self._paying = paying
+        self._pinning = pinning
         self._loop = loop
         self._reviewing: dict[tuple[int, Claim], asyncio.Task[Review]] = {}
 
@@ -61,6 +64,7 @@ class NodeFace:
             "task_id": self._settings.task_id,
             "network": self._settings.network,
             "gateway": self._settings.gateway,
+            "stores": self._pinning.status(),
         }
 
     async def history(self) -> dict[str, Any]:

@@ -59,11 +59,14 @@ class Review:
     vsa: bytes | None
 
 
-class NodeRecords:
-    """The records in the database at ``url``, for one event loop."""
+class Records:
+    """A part of the database at ``url``, for one event loop; leaving the context closes it."""
+
+    #: what the database calls its connections
+    name = "orca-records"
 
     def __init__(self, url: str) -> None:
-        self._pool = pool_of(url, "orca-records", size=3)
+        self._pool = pool_of(url, self.name, size=3)
 
     async def __aenter__(self) -> Self:
         try:
@@ -75,6 +78,18 @@ class NodeRecords:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._pool.close()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.connection() as db:
+                yield db
+        except psycopg.Error as error:
+            raise _unavailable(error) from error
+
+
+class NodeRecords(Records):
+    """What the rounds left."""
 
     async def begin_claim(self, claim_id: str) -> Assignment:
         """Keep a claim before it is made: after a crash the same claim gets the same lease."""
@@ -176,14 +191,6 @@ class NodeRecords:
     async def _assignments(self, sql: str, values: Mapping[str, Any]) -> list[Assignment]:
         async with self._transaction() as db, db.cursor(row_factory=class_row(Assignment)) as cursor:
             return await (await cursor.execute(sql.encode(), values)).fetchall()
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Connection]:
-        try:
-            async with self._pool.connection() as db:
-                yield db
-        except psycopg.Error as error:
-            raise _unavailable(error) from error
 
 
 def _unavailable(error: psycopg.Error) -> UnavailableError:

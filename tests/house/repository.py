@@ -24,7 +24,7 @@ PACKAGES = frozenset(
         "submission",
     }
 )
-REQUIREMENTS = ("bootstrap", "dev", "models", "node")
+REQUIREMENTS = ("bootstrap", "dev", "fuzz", "models", "node")
 
 
 @cache

@@ -14,7 +14,7 @@ TABLES = [
     ("orca_engine/swarms", "SWARMS", None),
     ("audit/checks", "CHECKS", None),
     ("orca_agent/models", "PROVIDERS", "Provider"),
-    ("proof_store", "STORES", "BlockStore"),
+    ("proof_store", "STORES", "PinStore"),
 ]
 
 

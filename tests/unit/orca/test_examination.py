@@ -124,7 +124,8 @@ async def test_aliases_are_tried(tmp_path: Path, server: ScriptedServer) -> None
 
 async def test_what_this_version_does_not_do_is_said(tmp_path: Path) -> None:
     found = await examined(tmp_path)
-    assert states(found, "network", "IPFS", "sandbox") == ["absent"] * 3
+    assert states(found, "network", "store: kubo", "copies", "sandbox") == ["absent"] * 4
+    assert states(found, "store: local") == ["ok"]
 
 
 def test_the_command_ends_with_1_when_something_needed_is_broken(online: Console) -> None:

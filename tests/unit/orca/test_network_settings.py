@@ -14,6 +14,7 @@ from orca.middle_service import serve
 from orca.network_settings import MiddleServerSettings, NetworkSettings, ServerSettings, load, require
 from orca.node_service import run_node
 from orca.settings import load_settings
+from orca.store_settings import StoreSettings
 from orca_protocol.errors import InvalidError
 from tests.house.test_docs import environment
 
@@ -106,7 +107,8 @@ def test_what_is_required_and_missing_is_named_at_once() -> None:
 
 async def test_a_node_names_everything_that_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start() -> None:
-        await run_node(load_settings(), load(NetworkSettings), standalone=True, host="127.0.0.1", port=0, workers=1, ready=print)
+        given = load_settings(), load(NetworkSettings), StoreSettings()
+        await run_node(*given, standalone=True, host="127.0.0.1", port=0, workers=1, ready=print)
 
     needed = ["ORCA_NETWORK", "ORCA_RPC_URLS", "ORCA_TASK_ID", "MIDDLE_SERVER_URL", "ORCA_LEASE_SIGNER", "ORCA_GATEWAY_URL"]
     with pytest.raises(InvalidError, match=", ".join(needed)):

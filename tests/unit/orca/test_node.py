@@ -15,8 +15,6 @@ from orca_agent.models.http import HttpClient, ServerSettings
 from orca_protocol.errors import InvalidError
 from orca_protocol.keys import public_key_of
 from orca_protocol.model import Message, ModelRequest
-from proof_store import STORES
-from proof_store.base import MemoryBlocks
 from tests.fakes.scripted_model import ScriptedModel
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca.console import settings_in
@@ -133,18 +131,9 @@ async def test_a_line_that_is_gone_makes_it_unavailable(tmp_path: Path, monkeypa
             _ = node.registry
 
 
-async def test_the_block_store_is_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Path] = []
-
-    class Kept(MemoryBlocks):
-        def __init__(self, path: Path) -> None:
-            super().__init__()
-            made.append(path)
-
-    monkeypatch.setitem(STORES, "local", Kept)
+async def test_the_blocks_are_in_its_home(tmp_path: Path) -> None:
     async with LocalNode(settings_in(tmp_path)) as node:
-        assert isinstance(node.blocks, Kept)
-        assert made == [node.settings.home / "blocks"]
+        assert node.blocks.path == node.settings.home / "blocks"
 
 
 async def test_making_a_node_opens_and_writes_nothing(tmp_path: Path) -> None:

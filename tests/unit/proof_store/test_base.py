@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
-from proof_store import STORES
 from proof_store.base import BlockStore, MemoryBlocks, checked
 from proof_store.blocks import DirectoryBlocks
 from proof_store.cid import DAG_CBOR, RAW, Cid
@@ -25,11 +24,6 @@ MAKERS: dict[str, Callable[[Path], BlockStore]] = {
 @pytest.fixture(params=sorted(MAKERS))
 def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> BlockStore:
     return MAKERS[request.param](tmp_path)
-
-
-def test_the_table_names_the_local_store_and_is_covered_here() -> None:
-    assert STORES["local"] is DirectoryBlocks
-    assert set(STORES) <= set(MAKERS)
 
 
 def test_a_block_comes_back(blocks: BlockStore) -> None:

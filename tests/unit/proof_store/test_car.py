@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
+import ipld_car
 import libipld
 import pytest
 from hypothesis import given
@@ -63,6 +64,17 @@ def test_libipld_reads_the_same_file() -> None:
     their_header, their_blocks = libipld.decode_car(data)
     assert their_header == {"roots": [root.to_bytes()], "version": 1}
     assert {Cid.from_bytes(cid) for cid in their_blocks} == set(blocks.blocks) == set(cids)
+
+
+def test_a_public_library_reads_what_is_written_and_writes_what_is_read() -> None:
+    root, blocks, data = written(FILES)
+    (their_root,), their_blocks = ipld_car.decode(data)
+    assert bytes(their_root) == root.to_bytes()
+    assert {Cid.from_bytes(bytes(cid)): bytes(block) for cid, block in their_blocks} == blocks.blocks
+    into = MemoryBlocks()
+    assert read_car(io.BytesIO(bytes(ipld_car.encode([their_root], their_blocks))), into) == root
+    assert into.blocks == blocks.blocks
+    assert bytes(ipld_car.encode([their_root], their_blocks)) == data
 
 
 def test_libipld_reads_the_header_that_is_written() -> None:

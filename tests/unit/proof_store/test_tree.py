@@ -5,10 +5,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from proof_store.base import MemoryBlocks
+from proof_store.builder import build_directory
 from proof_store.limits import ReadLimits
-from proof_store.tree import read_tree, write_tree
+from proof_store.tree import read_tree, store_tree, write_tree
 
 FILES = {"b.txt": b"b", "a/deep/er/file": bytes(3000), "a/empty": b"", "é/漢字": b"\xff"}
 
@@ -143,3 +147,28 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         write_tree({"a": b""}, tmp_path / "file" / "folder")
     assert caught.value.code == "storage_failed"
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b/c", "b/ünï", "d/e/f"]), st.binary(max_size=600_000), min_size=1))
+def test_a_folder_is_stored_as_its_files_are(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
+    folder, streamed, whole = tmp_path_factory.mktemp("tree") / "t", MemoryBlocks(), MemoryBlocks()
+    write_tree(files, folder)
+    assert store_tree(folder, streamed) == build_directory(files, whole)
+    assert streamed.blocks == whole.blocks
+
+
+def test_storing_refuses_what_reading_refuses(tmp_path: Path) -> None:
+    def code(limits: ReadLimits | None = None) -> str:
+        with pytest.raises(OrcaError) as caught:
+            store_tree(tmp_path / "t", MemoryBlocks(), limits or ReadLimits())
+        return caught.value.code
+
+    assert code() == "not_a_folder"
+    (tmp_path / "t" / "sub").mkdir(parents=True)
+    assert code() == "directory_empty"
+    (tmp_path / "t" / "sub" / "file").write_bytes(b"content")
+    assert code(ReadLimits(total_bytes=6)) == "read_bytes"
+    (tmp_path / "t" / "more").write_bytes(b"")
+    assert code(ReadLimits(files=1)) == "read_files"
+    (tmp_path / "t" / "link").symlink_to("more")
+    assert code() == "tree_special"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -50,6 +50,13 @@ class Parts:
         return Review(number, *claim, self.votes.get(claim[1], "approve"), "because", b"d", None)
 
 
+class Stores:
+    """What is said of the stores."""
+
+    def status(self) -> list[dict[str, Any]]:
+        return [{"store": "local", "state": "ok"}]
+
+
 class Service:
     """The two routers on a real port."""
 
@@ -66,7 +73,8 @@ class Service:
 
 
 def face_of(parts: Any, records: NodeRecords, given: RoundsSettings | None = None) -> NodeFace:
-    return NodeFace(given or node_settings(), identity().key, parts, records, parts, parts, parts, parts, None)
+    stores = cast("Any", Stores())
+    return NodeFace(given or node_settings(), identity().key, parts, records, parts, parts, parts, parts, stores, None)
 
 
 @pytest.fixture
