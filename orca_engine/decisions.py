@@ -63,8 +63,9 @@ async def decide(
     wrong = first if isinstance(first, str) else doubt(first.value) if isinstance(first, Decision) else None
     if wrong is None or turn.text is None:
         return first if isinstance(first, Decision) else turn
-    again = (Message(role="assistant", content=turn.text), *told(f"{wrong} Answer again, with the JSON object alone."))
-    turn = await swarm.visit(agent, transcript, loop=loop, step=step + 1, place=place, after=(*after, *again))
+    said = (Message(role="assistant", content=turn.text),) if turn.text.strip() else ()  # providers take no empty message
+    repair = (*after, *said, *told(f"{wrong} Answer again, with the JSON object alone."))
+    turn = await swarm.visit(agent, transcript, loop=loop, step=step + 1, place=place, after=repair)
     second = _read(turn, read)
     if isinstance(second, str):
         return Turn(turn.name, Failure(code="decision_unreadable", detail=f"after one repair question still: {second}"))

@@ -48,6 +48,14 @@ def test_a_failed_specialist_is_left_out() -> None:
     assert output.status == "partial"
 
 
+def test_without_any_specialist_there_is_no_synthesis_and_it_is_an_error() -> None:
+    world = heavy()
+    good = world.answer
+    world.answer = lambda call: good(call) if call.name == "Lead" else failing(call.name)(call)
+    _, output = world.run()
+    assert (output.status, len(world.asked)) == ("error", 5)
+
+
 def test_it_lists_no_agents() -> None:
     with pytest.raises(InvalidError, match="agents: HeavySwarm makes its own"):
         admit(heavy(agents=[agent("A")]).item.spec)

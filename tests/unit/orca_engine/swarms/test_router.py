@@ -83,6 +83,12 @@ def test_mar_3_a_wrong_hand_off_is_repaired_once_and_then_an_error_that_says_so(
     assert (message.error.code, says in message.error.detail) == ("decision_unreadable", True)
 
 
+def test_mar_3_an_empty_answer_is_not_sent_back() -> None:
+    world = routed(" ", [to("A")])
+    world.run()
+    assert [message.role for message in world.asked[1].request.messages[-2:]] == ["user", "user"]
+
+
 def test_mar_3_a_repaired_hand_off_counts() -> None:
     world = routed([to("Q")], [to("A")])
     _, output = world.run()
