@@ -54,7 +54,7 @@ async def test_a_child_is_given_its_own_environment_only(tmp_path: Path, monkeyp
     [
         ("import sys; sys.exit('no database')", "did not start"),
         ("print('nonsense', flush=True); raise SystemExit('no database')", "did not start"),
-        ("import sys; print('[]', flush=True); print('no database', file=sys.stderr, flush=True)", "something else"),
+        ("import sys; print('no database', file=sys.stderr, flush=True); print('[]', flush=True)", "something else"),
         ("import sys, time; print('no database', file=sys.stderr, flush=True); time.sleep(60)", "was not ready in 2 s"),
         ("import sys; print('no database', file=sys.stderr, flush=True); print('x' * 200000, flush=True)", "was not ready"),
     ],
