@@ -65,7 +65,7 @@ def test_none_is_no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"ORCA_PINNING_SERVICE_URL": "https://pins.example"}, "needs ORCA_PINNING_SERVICE_TOKEN"),
         ({"ORCA_PINNING_SERVICE_URL": "http://pins.example", "ORCA_PINNING_SERVICE_TOKEN": SECRET}, "in clear"),
         ({"ORCA_PINNING_SERVICE_URL": "pins", "ORCA_PINNING_SERVICE_TOKEN": SECRET}, "is https://host"),
-        ({"ORCA_PIN_COPIES": "0"}, "pin_copies"),
+        ({"ORCA_PIN_COPIES": "0"}, "ORCA_PIN_COPIES"),
     ],
 )
 def test_what_is_unsafe_or_senseless_is_refused(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str) -> None:
