@@ -20,7 +20,7 @@ from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing
 from orca_agent.rounds.middle import MiddleClient
 from orca_agent.rounds.paying import Paying, Reading, outcomes_json
-from orca_agent.rounds.schedule import Done, Duty, Kind, claims_in, due, is_late, next_slot, opinion_on
+from orca_agent.rounds.schedule import LOOK_BACK, Done, Duty, Kind, claims_in, due, is_late, next_slot, opinion_on
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
@@ -149,6 +149,8 @@ class RoundsNode:
         for old in [past for past in self._votes if past < number - 2]:
             del self._votes[old]
             self._drawn.pop(old, None)
+        for known in (self._checked, self._paid, self._sound):
+            known -= {one for one in known if one[0] < number - LOOK_BACK}
 
     def _done(self, unreported: frozenset[int]) -> Done:
         return Done(

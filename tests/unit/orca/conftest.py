@@ -28,7 +28,7 @@ def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.fixture(scope="session")
 def server_process() -> Iterator[ScriptedServer]:
-    with scripted_server(max_seconds=1200) as server:
+    with scripted_server(max_seconds=3600) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ SMALL = Caps(answer_bytes=20_000, body_bytes=100_000, event_bytes=50_000, stream
 
 @pytest.fixture(scope="session")
 def server_process() -> Iterator[ScriptedServer]:
-    with scripted_server() as server:
+    with scripted_server(max_seconds=3600) as server:
         yield server
 
 
