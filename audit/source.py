@@ -5,10 +5,9 @@ A folder's CID is computed from its bytes, so it can never fail to match; a CID 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 from orca_protocol.journal import LINE_MAX_BYTES
@@ -19,9 +18,6 @@ from proof_store.cid import Cid
 from proof_store.limits import CarLimits, ReadLimits
 from proof_store.reader import read_directory
 from proof_store.tree import read_tree
-
-if TYPE_CHECKING:
-    from proof_store.gateways import GatewayReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +88,16 @@ def from_blocks(cid: Cid, blocks: BlockStore, limits: PackageLimits = DEFAULT_LI
     return receive
 
 
-async def from_gateways(cid: Cid, gateways: Sequence[str], reader: GatewayReader, limits: PackageLimits = DEFAULT_LIMITS) -> Source:
-    """Fetch the package ``cid`` now, and return what reads it.
+async def fetched(cid: Cid, fetching: Awaitable[BlockStore], limits: PackageLimits = DEFAULT_LIMITS) -> Source:
+    """Await the blocks of the package ``cid`` from wherever strangers keep them, and return what reads it.
 
-    That none of the gateways had it, or that it is beyond the limits, is said when check 1 reads it, so that it becomes this
-    proof's verdict and nothing else's: what a gateway did wrong is never the worker's fault, what the tree says of itself is.
+    That nobody had it, or that it is beyond the limits, is said when check 1 reads it, so that it becomes this proof's verdict and
+    nothing else's: what a gateway did wrong is never the worker's fault, what the tree says of itself is.
     """
     try:
-        blocks = await reader.fetch(cid, gateways, limits.of_tree)
+        blocks = await fetching
+    except InvalidError as error:
+        return _refusing(UnavailableError("data_unavailable", error.detail))
     except (UnavailableError, LimitError) as error:
         return _refusing(error)
     return from_blocks(cid, blocks, limits)

@@ -91,8 +91,3 @@ def copies(pins: Iterable[Pin], now: datetime, policy: PinPolicy) -> int:
 def is_safe(pins: Iterable[Pin], stores: int, now: datetime, policy: PinPolicy) -> bool:
     """Whether a proof is kept as often as it must be, of the ``stores`` that there are for it."""
     return copies(pins, now, policy) >= max(1, min(policy.copies, stores))
-
-
-def may_collect(keep_until: datetime, now: datetime) -> bool:
-    """Whether a proof's time is over."""
-    return now >= keep_until

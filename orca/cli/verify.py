@@ -136,7 +136,7 @@ async def _case(proof: str, signer: str | None, node: LocalNode, grounds: Ground
 
 async def _place(case: Case, cid: Cid, node: LocalNode, grounds: Grounds) -> None:
     """Say who must have signed the proof, and for which round, and fetch it. What cannot be found out, the checks will say."""
-    from audit.source import from_blocks
+    from audit.source import fetched
     from orca_protocol.errors import UnavailableError
 
     try:
@@ -148,12 +148,7 @@ async def _place(case: Case, cid: Cid, node: LocalNode, grounds: Grounds) -> Non
         owner = case.signer = submitted.worker
         case.expected = grounds.expected(submitted)
         note(f"submitted by {submitted.worker} for round {submitted.round}")
-    try:
-        blocks = await grounds.blocks(cid, owner, node.blocks, case.limits)
-    except UnavailableError as error:
-        note(error.detail)
-    else:
-        case.source = from_blocks(cid, blocks, case.limits)
+    case.source = await fetched(cid, grounds.blocks(cid, owner, node.blocks, case.limits), case.limits)
 
 
 def _own_key(node: LocalNode) -> str | None:

@@ -15,14 +15,14 @@ from typing import Protocol
 from audit.auditor import audit
 from audit.case import Case, Expected
 from audit.ports import ChainView, LeaseView, Redecoder
-from audit.source import Received, Source, from_blocks
+from audit.source import Source, fetched
 from koii_chain.distribution import Claim
 from orca_agent.models.retry import stamp
 from orca_agent.rounds.middle import MiddleClient, Result
 from orca_agent.rounds.settings import Identity, RoundsSettings
 from orca_agent.store.records import NodeRecords, Review
 from orca_protocol.canonical import sha256_hex
-from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
+from orca_protocol.errors import OrcaError
 from orca_protocol.lease import CheckName
 from orca_protocol.statement import DigestSet, Subject
 from orca_protocol.verdict import CheckResult, decide
@@ -109,11 +109,7 @@ class Auditing:
     async def _source(self, worker: str, cid: str) -> Source:
         """Return the fetched package as the audit reads it; what went wrong in fetching is for the audit to say."""
         root = Cid.parse(cid)
-        try:
-            blocks = await self._parts.fetcher.fetch(root, worker)
-        except OrcaError as error:
-            return _failing(error)
-        return from_blocks(root, blocks, self._settings.limits)
+        return await fetched(root, self._parts.fetcher.fetch(root, worker), self._settings.limits)
 
     async def _verdict(self, case: Case, results: list[CheckResult], number: int, worker: str, cid: str) -> VerdictStatement:
         """Return the statement. What the package did not tell of its item, the middle server is asked."""
@@ -158,16 +154,3 @@ class Auditing:
             await self._parts.middle.publish(review.document)
         except OrcaError as error:
             log.warning("the verdict on %s is on chain only: %s", review.cid, error)
-
-
-def _failing(error: OrcaError) -> Source:
-    """Return a source that fails as fetching did."""
-
-    def receive() -> Received:
-        if isinstance(error, InvalidError):  # a stranger's gateway said something wrong: that is no fault of the worker's
-            raise UnavailableError("data_unavailable", error.detail)
-        if isinstance(error, LimitError):
-            raise LimitError(error.code, error.detail)
-        raise error
-
-    return receive

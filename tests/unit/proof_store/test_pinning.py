@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proof_store.pinning import Pin, PinPolicy, backoff, copies, counts, failed, is_safe, may_collect, pinned, read_back
+from proof_store.pinning import Pin, PinPolicy, backoff, copies, counts, failed, is_safe, pinned, read_back
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = PinPolicy()
@@ -84,11 +84,6 @@ def test_a_proof_is_safe_in_as_many_stores_as_are_asked_for_and_there(kept_in: s
     pins = [read_back(pinned(Pin("root", store, "wanted", NOW), NOW), NOW, POLICY) for store in kept_in]
     assert copies([*pins, *pins], NOW, POLICY) == len(kept_in)
     assert is_safe(pins, stores, NOW, POLICY) == (len(kept_in) >= max(1, min(2, stores)))
-
-
-@given(moments, moments)
-def test_a_proof_may_go_when_its_time_is_over(until: datetime, now: datetime) -> None:
-    assert may_collect(until, now) == (until <= now)
 
 
 @pytest.mark.parametrize("wrong", [{"copies": 0}, {"stale_after": 0}, {"retention": timedelta(0)}, {"retry_first": timedelta(2)}])

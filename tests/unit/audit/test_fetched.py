@@ -10,7 +10,7 @@ import pytest
 from audit.auditor import run_check
 from audit.case import Case
 from audit.checks import CHECKS
-from audit.source import PackageLimits, from_gateways
+from audit.source import PackageLimits, Source, fetched
 from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 from proof_store import dag_pb
 from proof_store.base import MemoryBlocks
@@ -41,8 +41,12 @@ class Answering(GatewayReader):
         return self._answer
 
 
+async def sourced(cid: Cid, gateways: Sequence[str], reader: GatewayReader, limits: PackageLimits) -> Source:
+    return await fetched(cid, reader.fetch(cid, gateways, limits.of_tree), limits)
+
+
 def integrity(cid: Cid, answer: MemoryBlocks | OrcaError, limits: PackageLimits = PROTOCOL) -> tuple[str, str]:
-    source = asyncio.run(from_gateways(cid, ["http://gateway.example"], Answering(answer), limits))
+    source = asyncio.run(sourced(cid, ["http://gateway.example"], Answering(answer), limits))
     result = asyncio.run(run_check("integrity", CHECKS["integrity"], Case(source=source, signer=SIGNER, limits=limits)))
     return result.verdict, result.code
 
@@ -60,7 +64,7 @@ def test_a_package_from_a_gateway_is_audited_like_any_other() -> None:
 def test_the_limits_of_the_package_hold_while_it_is_fetched() -> None:
     cid, blocks = built()
     reader, limits = Answering(blocks), PackageLimits(total_bytes=123_456)
-    asyncio.run(from_gateways(cid, ["http://one.example", "http://two.example"], reader, limits))
+    asyncio.run(sourced(cid, ["http://one.example", "http://two.example"], reader, limits))
     assert reader.asked == [(cid, ["http://one.example", "http://two.example"], limits.of_tree)]
 
 
