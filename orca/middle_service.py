@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +16,8 @@ from middle_server.app import create_app
 from middle_server.koii import KoiiChain
 from middle_server.migrate import migrate
 from middle_server.settings import MiddleSettings
-from middle_server.store.database import Database
-from middle_server.store.keys import issue_key
+from middle_server.store.database import Connection, Database
+from middle_server.store.keys import issue_key, revoke_keys
 from orca.key_file import load_key
 from orca.network_settings import MiddleServerSettings, require
 from orca_http.serving import address_of, listen, serve_on, stop_on_signals
@@ -74,12 +75,25 @@ def settings_of(given: MiddleServerSettings, audience: str) -> MiddleSettings:
 
 async def issue(database_url: str, requester: str, name: str) -> str:
     """Return a new API key by which ``requester`` (a base58 key) posts work; it is shown once, here."""
+    async with _keys(database_url) as connection:
+        return await issue_key(connection, requester, name, datetime.now(UTC))
+
+
+async def revoke(database_url: str, requester: str, name: str) -> int:
+    """Revoke the requester's API keys of that name, from the next request on; returns how many there were."""
+    async with _keys(database_url) as connection:
+        return await revoke_keys(connection, requester, name, datetime.now(UTC))
+
+
+@asynccontextmanager
+async def _keys(database_url: str) -> AsyncIterator[Connection]:
+    """Yield a transaction in the migrated database."""
     await asyncio.to_thread(migrate, database_url)
     database = Database(database_url, pool_size=1, seconds=10.0)
     await database.open()
     try:
         async with database.transaction() as connection:
-            return await issue_key(connection, requester, name, datetime.now(UTC))
+            yield connection
     finally:
         await database.close()
 

@@ -44,18 +44,41 @@ def issue_key(
     import asyncio
 
     from orca.middle_service import issue
-    from orca.network_settings import MiddleServerSettings, load, require
 
-    settings = load(MiddleServerSettings)
-    require(DATABASE_URL=settings.database_url)
-    url = "" if settings.database_url is None else settings.database_url.get_secret_value()
-    secret = asyncio.run(issue(url, requester, name))
+    secret = asyncio.run(issue(_database_url(), requester, name))
     if as_json:
         show_json({"requester": requester, "name": name, "api_key": secret})
     else:
         typer.echo(secret)
         note("keep it now: it is shown once")
     return 0
+
+
+@app.command("revoke-key")
+def revoke_key(
+    requester: Annotated[str, typer.Argument(help="Whose keys: a base58 public key.")],
+    name: Annotated[str, typer.Option(help="What the keys were made for.")] = "default",
+    as_json: AsJson = False,
+) -> int:
+    """Revoke a requester's API keys of a name, from the next request on. Exit 1 if there were none."""
+    import asyncio
+
+    from orca.middle_service import revoke
+
+    count = asyncio.run(revoke(_database_url(), requester, name))
+    if as_json:
+        show_json({"requester": requester, "name": name, "revoked": count})
+    else:
+        note(f"{count} keys revoked")
+    return 0 if count else 1
+
+
+def _database_url() -> str:
+    from orca.network_settings import MiddleServerSettings, load, require
+
+    given = load(MiddleServerSettings).database_url
+    require(DATABASE_URL=given)
+    return "" if given is None else given.get_secret_value()
 
 
 def _one_line(document: dict[str, Any]) -> str:

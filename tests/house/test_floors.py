@@ -32,7 +32,6 @@ def test_every_package_stands_on_a_floor() -> None:
 
 
 MIDDLE = [
-    "serve",
     "app",
     "api",
     "leasing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import signal
 import socket
@@ -21,9 +22,10 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
+from orca.key_file import save_key
 from orca_protocol.keys import public_key_of
 from tests.fakes.chain import FakeChain, chain_server
-from tests.integration.middle_server.room import Room, node_key, payload, room, signed
+from tests.integration.middle_server.room import AUDIENCE, SERVER_KEY, TASK, Room, node_key, payload, room, signed
 
 ROOT = Path(__file__).resolve().parents[3]
 FETCH = "/summarizer/worker/fetch-todo"
@@ -69,18 +71,9 @@ def processes(count: int, database_url: str, chain_url: str, *extra: str) -> Ite
                 popen.stdout.close()
 
 
-def _start(*what: str) -> subprocess.Popen[str]:
+def _start(*what: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, *what]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-async def _health(client: httpx.AsyncClient, popen: subprocess.Popen[str]) -> httpx.Response:
-    while True:
-        assert popen.poll() is None, "the server ended"
-        try:
-            return await client.get("/health")
-        except httpx.ConnectError:
-            await asyncio.sleep(0.1)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def _ready(popen: subprocess.Popen[str]) -> Process:
@@ -182,34 +175,35 @@ async def test_two_processes_never_lease_an_item_twice(middle: Room, database_ur
     assert refused <= {"lease_held", "nothing_available"}
 
 
-ENTRY = """
-import sys
-from middle_server.serve import serve
-from tests.fakes.chain import HttpChain
-from tests.integration.middle_server.room import settings
-serve(settings(sys.argv[1]), HttpChain(sys.argv[2]), port=int(sys.argv[3]))
-"""
-
-
-async def test_the_entry_migrates_an_empty_database_serves_and_stops(empty_url: str, chain: FakeChain, chain_url: str) -> None:
+async def test_the_command_migrates_an_empty_database_serves_and_stops(empty_url: str, tmp_path: Path) -> None:
+    save_key(SERVER_KEY, tmp_path / "key.json")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    popen = _start("-c", ENTRY, empty_url, chain_url, str(port))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": empty_url,
+        "ORCA_MIDDLE_KEY_FILE": str(tmp_path / "key.json"),
+        "ORCA_MIDDLE_TASK_IDS": TASK,
+        "ORCA_MIDDLE_AUDIENCE": AUDIENCE,
+        "ORCA_MIDDLE_PORT": "0",
+        "ORCA_RPC_URLS": nobody,
+    }
+    popen = _start("-c", "from orca.cli import main; main()", "middle-server", "--json", environment=environment)
     assert popen.stdout is not None
-    server = Process(popen, f"http://127.0.0.1:{port}", popen.stdout)
     try:
+        said = json.loads(await asyncio.to_thread(popen.stdout.readline))
+        assert (said["signer"], said["audience"]) == (public_key_of(SERVER_KEY), AUDIENCE)
+        server = Process(popen, said["url"], popen.stdout)
         async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
-            assert (await _health(client, popen)).json()["status"] == "ready"
-        chain.is_down = True
+            health = (await client.get("/health")).json()
+            assert (health["service"], health["status"]) == ("orca-middle-server", "ready")
         answer = await server.fetch(A, "claim-of-node-a--")
         assert (answer.status_code, answer.json()["code"]) == (503, "chain_unavailable")
-        chain.is_down = False
-        answer = await server.fetch(A, "claim-of-node-a--")
-        assert (answer.status_code, answer.json()["code"]) == (409, "nothing_available")
+        assert nobody.removeprefix("http://") not in answer.text, "where the chain is asked is nobody's business"
         popen.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(popen.wait, 60) in {0, -signal.SIGTERM}
+        assert await asyncio.to_thread(popen.wait, 60) == 0
     finally:
         popen.kill()
         popen.wait()
-        server.out.close()
+        popen.stdout.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from middle_server.store.keys import revoke_keys
+from orca.middle_service import revoke
 from orca_protocol.keys import public_key_of
 from tests.fakes.chain import FakeChain
 from tests.integration.middle_server.room import NOW, REQUESTER, Room, cid_of, code, issue, node_key, payload, room, signed, verdict
@@ -155,9 +155,11 @@ async def test_nobody_posts_or_reads_without_a_key_or_with_anothers(middle: Room
 async def test_keys_are_kept_by_their_digest_and_end_at_once(middle: Room) -> None:
     await middle.item()
     assert middle.api_key not in str(middle.sql("SELECT * FROM middle.api_keys"))
-    middle.sql("UPDATE middle.api_keys SET revoked = now()")
+    assert await revoke(middle.settings.database_url, REQUESTER, "another name") == 0
+    assert (await middle.create()).status_code == 201
+    assert await revoke(middle.settings.database_url, REQUESTER, "test") == 1
     assert code(await middle.create()) == (401, "credentials_unknown")
-    assert revoke_keys.__doc__ is not None
+    assert await revoke(middle.settings.database_url, REQUESTER, "test") == 0, "it is over already"
 
 
 async def test_people_list_what_they_posted_page_by_page(middle: Room) -> None:
