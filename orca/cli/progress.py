@@ -95,6 +95,8 @@ class RemoteProgress(Progress):
                 self._line(f"[{name}] {_told_ending(body)} after {body.get('seconds')} s")
             case "finished" | "failed":
                 self._line(f"run {kind}: {body.get('status') or body.get('reason')}")
+            case "step_started" | "step_finished":
+                pass  # its calls say it
             case _:
                 self._line(kind.replace("_", " "))
 

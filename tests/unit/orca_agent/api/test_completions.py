@@ -155,10 +155,10 @@ async def test_one_agent_is_run_and_answered(agent: Service) -> None:
 @pytest.mark.parametrize(
     ("changed", "wanted", "named"),
     [
-        ({"history": [{"role": "user", "content": "x"}]}, "history_unsupported", "history"),
-        ({"img": "x"}, "schema", "img"),
+        ({"history": [{"role": "system", "content": "x"}]}, "schema", "history[0].role"),
+        ({"img": "x"}, "img_unsupported", "img"),
+        ({"task": None}, "schema", "task"),
         ({"agent_config": {"agent_name": "A"}}, "schema", "agent_config.model_name"),
-        ({"agent_config": {"agent_name": "A", "model_name": "m", "tools_list_dictionary": []}}, "schema", "tools_list"),
     ],
 )
 async def test_what_an_agent_cannot_be_asked_is_named(idle: Service, changed: dict[str, Any], wanted: str, named: str) -> None:
