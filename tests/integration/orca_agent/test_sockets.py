@@ -119,7 +119,7 @@ async def test_what_cannot_be_followed_is_a_problem(shared: Service, run: str | 
 
 async def test_forgotten_events_are_said_to_be(shared: Service, own_database: str) -> None:
     run_id = await shared.store(spec_of("A"))
-    await shared.ended(run_id)
+    await shared.follow(run_id)
     async with await psycopg.AsyncConnection.connect(own_database, autocommit=True) as db:
         await db.execute("DELETE FROM orca_agent.events WHERE run_id = %s", (run_id,))
     with pytest.raises(InvalidStatus) as caught:
