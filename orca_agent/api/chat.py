@@ -7,6 +7,7 @@ long as the new text begins like the old one, and else ends with an error; the r
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -40,7 +41,7 @@ def routes(services: Services, followers: Followers) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Ask one model, in the OpenAI API's terms."""
         refuse_other_media(request)
-        wanted = chat_in(await request.body())
+        wanted = await asyncio.to_thread(chat_in, await request.body())
         kept = is_kept(request)
         if wanted.stream:
             followers.admit()

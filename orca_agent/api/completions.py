@@ -13,6 +13,7 @@ With ``stream`` the answer is the run as it happens (``swarm_stream``), with the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -63,12 +64,12 @@ class _Completions:
     async def swarm(self, request: Request) -> Response:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
-        return await self._answered(request, swarm_in(await request.body()), completion)
+        return await self._answered(request, await asyncio.to_thread(swarm_in, await request.body()), completion)
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
         refuse_other_media(request)
-        wanted = agent_in(parse_json(await request.body(), max_bytes=SPEC_MAX_BYTES, where="body"), "body")
+        wanted = await asyncio.to_thread(_agent_of, await request.body())
         return await self._answered(request, Wanted(wanted.spec(), wanted.stream), agent_document)
 
     async def _answered(self, request: Request, wanted: Wanted, shown: Callable[[Finished], dict[str, Any]]) -> Response:
@@ -84,6 +85,10 @@ class _Completions:
         if error is not None:
             return PROBLEMS.response(error, run=ended.run.id, response=shown(ended))
         return respond(json_answer(200, shown(ended)))
+
+
+def _agent_of(body: bytes) -> AgentRequest:
+    return agent_in(parse_json(body, max_bytes=SPEC_MAX_BYTES, where="body"), "body")
 
 
 def error_of(ended: Finished) -> InvalidError | None:

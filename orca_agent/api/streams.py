@@ -23,7 +23,7 @@ from orca_agent.api.services import Services
 from orca_agent.api.waiting import until_gone
 from orca_agent.store.events import RunEvent
 from orca_http.bounds import own_time
-from orca_protocol.errors import OrcaError, UnavailableError
+from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ class Stream(Response):
         except OrcaError as error:
             if self._has_begun:
                 raise
+            if isinstance(error, LimitError):  # there is no room to watch it in, so nobody does
+                await self.left()
             await self.refused(error)(scope, receive, send)
         except TimeoutError:
             # Returning without the end of the answer breaks the connection off.

@@ -20,7 +20,7 @@ from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED
 from orca_http.bounds import own_time
 from orca_http.reading import choice_of, one_of
-from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.errors import InvalidError, OrcaError
 
 _CHOICES = ("cancel", "continue")
 ON_DISCONNECT = {"name": "on_disconnect", "in": "query", "schema": {**one_of(_CHOICES), "default": "cancel"}}
@@ -34,7 +34,10 @@ def is_kept(request: Request) -> bool:
 
 
 async def until_ended(request: Request, services: Services, stored: Sequence[Stored], *, kept: bool) -> None:
-    """Return when every run has ended. Raises ClientDisconnect, UnavailableError ``stopping``, InvalidError ``run_goes_on``."""
+    """Return when every run has ended. Raises ClientDisconnect, InvalidError ``stopping``, ``run_goes_on``.
+
+    Both are for the caller to correct: a second try of the same request would be a second run, and the first one goes on.
+    """
     own_time(request.scope)
     if await _is_gone_before_the_end(request, services, stored):
         if not kept:
@@ -53,10 +56,10 @@ async def leave(services: Services, stored: Sequence[Stored]) -> None:
 
 
 async def ended_run(services: Services, run_id: str) -> Finished:
-    """Return a run that should have ended. Raises what it failed of, or UnavailableError ``run_goes_on`` if it has not."""
+    """Return a run that should have ended. Raises what it failed of, or InvalidError ``run_goes_on`` if it has not."""
     state = await services.queue.state(run_id)
     if state.run.status is None:
-        raise UnavailableError("run_goes_on", f"run {run_id} has not ended and goes on: GET /v1/runs/{run_id}")
+        raise InvalidError("run_goes_on", f"run {run_id} has not ended and goes on: GET /v1/runs/{run_id}")
     if state.run.status == FAILED:
         raise failure_of(run_id, state.reason or "")
     return await read_finished(state.run, services.journal)
@@ -96,7 +99,7 @@ async def _is_gone_before_the_end(request: Request, services: Services, stored: 
         await asyncio.gather(*waiting, return_exceptions=True)
     names = ", ".join(run.run_id for run in stored)
     if services.stopping.is_set():
-        raise UnavailableError("stopping", f"this service is being stopped; run {names} goes on when it is back, read it then")
+        raise InvalidError("stopping", f"this service is being stopped; run {names} goes on when it is back, read it then")
     raise InvalidError("run_goes_on", f"run {names} has not ended within {limit:g} s and goes on: GET /v1/runs/ID")
 
 

@@ -18,6 +18,8 @@ class Talker(ScriptedModel):
     def __init__(self) -> None:
         super().__init__()
         self.scripts: list[Script] = []
+        #: what every call meets before it is answered
+        self.gate: asyncio.Barrier | None = None
         self.has_usage = True
         self.finish_reason = "stop"
 
@@ -26,9 +28,11 @@ class Talker(ScriptedModel):
         self.reply, self.listing_error, self.has_usage, self.finish_reason = None, None, True, "stop"
         for kept in (self.latency, self.failures, self.calls, self.answered, self.scripts):
             kept.clear()
-        self.max_in_flight = 0
+        self.gate = None
 
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+        if self.gate is not None:
+            await self.gate.wait()
         if not self.scripts:
             answer = await super().complete(model, request, on_delta)
         else:

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
-from orca_protocol.errors import InvalidError, UnavailableError
+from orca_agent.api.followers import Followers
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 from tests.integration.orca_agent.conftest import KEY
 from tests.integration.orca_agent.talker import Talker
 from tests.unit.orca_agent.api.service import Service
@@ -230,6 +231,33 @@ async def test_who_stops_reading_a_stream_cancels_its_run(shared: Service, clien
     await stream.close()
     await shared.ended(first.id)
     assert (await shared.client.get(f"/v1/runs/{first.id}/output")).json()["stopped"] == "cancelled"
+
+
+async def test_a_run_goes_on_without_its_reader_where_that_is_wanted(shared: Service, client: AsyncOpenAI, talker: Talker) -> None:
+    go_on = asyncio.Event()
+    talker.scripts = [["Well, ", go_on, "well."]]
+    stream = await client.chat.completions.create(
+        model="scripted", messages=ASKED, stream=True, extra_query={"on_disconnect": "continue"}
+    )
+    first = await anext(aiter(stream))
+    await stream.close()
+    await asyncio.sleep(1.2)  # a reader who has gone is noticed within a second
+    go_on.set()
+    assert (await shared.ended(first.id))["status"] == "success"
+
+
+async def test_a_stream_for_which_there_is_no_room_is_no_run(
+    shared: Service, client: AsyncOpenAI, talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Followers, "admit", full)
+    with pytest.raises(openai.RateLimitError) as caught:
+        await client.with_options(max_retries=0).chat.completions.create(model="scripted", messages=ASKED, stream=True)
+    assert caught.value.code == "too_many_followers"
+    assert talker.calls == []
+
+
+def full(self: Followers) -> None:
+    raise LimitError("too_many_followers", "no room")
 
 
 async def test_the_same_key_is_the_same_run(client: AsyncOpenAI, talker: Talker) -> None:

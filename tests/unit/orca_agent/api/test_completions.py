@@ -123,6 +123,7 @@ async def test_a_service_that_stops_says_where_the_answer_will_be(idle: Service)
     idle.services.stopping.set()
     answer = await asking
     assert code(answer) == (503, "stopping")
+    assert answer.headers["x-should-retry"] == "false", "a second try would be a second run"
     run = await idle.services.queue.states(status=None, after=0, limit=9)
     assert run[0].run.id in answer.json()["detail"]
     assert not run[0].is_cancelled
