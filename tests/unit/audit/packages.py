@@ -74,7 +74,7 @@ def entries_of(item: Item = ITEM, identity: ModelIdentity = OPEN) -> list[Entry]
     """Run ``item`` on the pretended weights."""
 
     def answer(call: Call) -> Answer:
-        return decode(call.request, identity)
+        return decode(call.asked, identity)
 
     entries, _ = World(item, answer=answer).run()
     return entries
