@@ -23,6 +23,8 @@ class Strict(BaseModel):
 
 
 Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
+#: an exact decimal, as a string: money, seconds
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
 
 
 class ToolCall(Strict):

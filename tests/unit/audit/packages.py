@@ -19,12 +19,12 @@ from orca_engine.item import Item
 from orca_engine.machine import Call
 from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
+from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import UnavailableError
 from orca_protocol.journal import Entry
 from orca_protocol.keys import public_key_of
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest, Usage
-from orca_protocol.statement import Ceilings
 from orca_protocol.verdict import CheckResult
 from proof_store.builder import root_of
 from submission.package import RunFacts, build_package

@@ -107,7 +107,8 @@ def test_rea_7_beside_agents_a_person_reads_what_they_read() -> None:
 
 
 def test_rea_7_without_a_person_the_run_ends_where_he_was_to_speak() -> None:
-    world = along("A -> H -> B", answer=failing("H"))
+    world = along("A -> H -> B")
+    world.answer = failing("H")
     _, output = world.run()
     assert (output.status, [message.role for message in output.output]) == ("error", ["A", "H"])
 
