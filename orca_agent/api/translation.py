@@ -21,9 +21,9 @@ from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ChatTurn, Task, Text
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What to do instead of a field, and the values of it that ask for nothing."""
+    """What to do instead of a field, and the values of it that ask for nothing. Without ``instead`` the others are carried over."""
 
-    instead: str
+    instead: str | None
     harmless: tuple[Any, ...] = ()
 
 
@@ -43,13 +43,12 @@ OF_SWARMS: Refusals = {
 }
 OF_AGENTS: Refusals = {
     "streaming_on": Refusal("say stream: true for the whole request", (False,)),
-    "tools_dictionary": Refusal("this version gives agents no tools; leave it out", ([],)),
-    "tools_list_dictionary": Refusal("this version gives agents no tools; leave it out", ([],)),
-    "selected_tools": Refusal("this version gives agents no tools; leave it out", ([],)),
-    "mcp_url": Refusal("this version gives agents no tools; leave it out"),
-    "mcp_config": Refusal("this version gives agents no tools; leave it out"),
-    "mcp_configs": Refusal("this version gives agents no tools; leave it out", ([],)),
-    "tool_call_summary": Refusal("this version gives agents no tools; leave it out", (False,)),
+    "tools_dictionary": Refusal("its name is tools_list_dictionary", ([],)),
+    "tools_list_dictionary": Refusal(None, ([],)),
+    "selected_tools": Refusal(None, ([],)),
+    "mcp_config": Refusal("name servers in mcp_servers, or one in mcp_url"),
+    "mcp_configs": Refusal("name servers in mcp_servers, or one in mcp_url", ([],)),
+    "tool_call_summary": Refusal("what tools answered is in the transcript as it is; leave it out", (False,)),
     "handoffs": Refusal("use the swarm type MultiAgentRouter or HierarchicalSwarm", ([],)),
     "llm_args": Refusal("say temperature and max_tokens in the agent; other settings are not sent", ({},)),
     "dynamic_temperature_enabled": Refusal("a temperature is sent as it is given and never drawn; leave it out", (False,)),
@@ -66,7 +65,7 @@ OF_AGENTS: Refusals = {
 }
 OF_AGENT_REQUESTS: Refusals = {
     "imgs": Refusal("a run takes one image: img", ([],)),
-    "tools_enabled": Refusal("this version gives agents no tools; leave it out", ([],)),
+    "tools_enabled": Refusal("the node has no tools of its own; name servers in agent_config.mcp_servers", ([],)),
 }
 #: who leads a type, as that API names it
 LEADS = {
@@ -162,9 +161,10 @@ def without(document: Mapping[str, Any], refusals: Refusals, where: str) -> dict
     kept = {name: value for name, value in document.items() if value is not None}
     for name in kept.keys() & refusals.keys():
         refusal = refusals[name]
-        if not any(type(kept[name]) is type(value) and kept[name] == value for value in refusal.harmless):
+        if any(type(kept[name]) is type(value) and kept[name] == value for value in refusal.harmless):
+            del kept[name]
+        elif refusal.instead is not None:
             raise InvalidError("field_unsupported", f"{where}{name}: {refusal.instead}")
-        del kept[name]
     return kept
 
 

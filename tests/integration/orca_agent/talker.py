@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from orca_agent.models.base import Deltas
 from orca_protocol.errors import OrcaError
@@ -30,11 +32,13 @@ class Talker(ScriptedModel):
             kept.clear()
         self.gate = None
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(
+        self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Mapping[str, bytes] = MappingProxyType({})
+    ) -> Answer:
         if self.gate is not None:
             await self.gate.wait()
         if not self.scripts:
-            answer = await super().complete(model, request, on_delta)
+            answer = await super().complete(model, request, on_delta, images)
         else:
             self.calls.append(Call(agent_of(request), model, request))
             text = await self._talk(self.scripts.pop(0), on_delta)

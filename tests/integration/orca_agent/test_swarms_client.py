@@ -234,11 +234,11 @@ async def test_null_is_absent(client: AsyncSwarmsClient) -> None:
     [
         ({"service_tier": "flex"}, "field_unsupported", "service_tier"),
         ({"extra_body": {"list_all_agents": True}}, "field_unsupported", "list_all_agents"),
-        ({"agents": [agent("A", mcp_url="http://x")]}, "field_unsupported", "agents[0].mcp_url"),
+        ({"agents": [agent("A", mcp_config={"url": "http://x"})]}, "field_unsupported", "agents[0].mcp_config"),
         (
-            {"agents": [agent("A"), agent("B", tools_list_dictionary=[{"a": 1}])]},
+            {"agents": [agent("A"), agent("B", tools_dictionary=[{"a": 1}])]},
             "field_unsupported",
-            "agents[1].tools_list_dictionary",
+            "agents[1].tools_dictionary",
         ),
         ({"agents": [agent("A", streaming_on=True)]}, "field_unsupported", "stream: true"),
         ({"agents": [agent("A", dynamic_temperature_enabled=True)]}, "field_unsupported", "dynamic_temperature_enabled"),
