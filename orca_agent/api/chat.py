@@ -17,7 +17,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orca_agent.api.chat_wire import ChatRequest, answer_in, chat_completion, chat_in, finish_of, head, usage_of
+from orca_agent.api.chat_wire import ChatRequest, Said, chat_completion, chat_in, head, said_in
 from orca_agent.api.envelope import Enveloped, envelope, enveloped
 from orca_agent.api.followers import Followers
 from orca_agent.api.retelling import Retelling
@@ -31,7 +31,6 @@ from orca_agent.work.runner import Finished
 from orca_http.answers import json_answer, respond
 from orca_http.reading import body_schema, refuse_other_media
 from orca_protocol.errors import InvalidError, OrcaError
-from orca_protocol.model import Answer
 
 
 def routes(services: Services, followers: Followers) -> APIRouter:
@@ -49,26 +48,24 @@ def routes(services: Services, followers: Followers) -> APIRouter:
         if wanted.stream:
             return ChatStream(services, followers, stored, wanted, kept=kept)
         await until_ended(request, services, [stored], kept=kept)
-        ended, answer = await _answered(services, stored.run_id)
-        return respond(json_answer(200, chat_completion(ended, answer)))
+        ended, said = await _answered(services, stored.run_id)
+        return respond(json_answer(200, chat_completion(ended, said)))
 
     extra = {**body_schema(ChatRequest), "parameters": [IDEMPOTENCY, ON_DISCONNECT]}
     router.add_api_route("/chat/completions", chat, methods=["POST"], openapi_extra=extra, response_class=Response)
     return router
 
 
-async def _answered(services: Services, run_id: str) -> tuple[Finished, Answer]:
+async def _answered(services: Services, run_id: str) -> tuple[Finished, Said]:
     """Return the run and what the model said. Raises what became of it instead."""
     ended = await ended_run(services, run_id)
-    answer = answer_in(ended)
-    if answer is not None:
-        return ended, answer
-    if ended.output.stopped is not None:
-        code = {"cancelled": "run_cancelled", "deadline": "run_deadline"}.get(ended.output.stopped, "run_error")
-        raise InvalidError(code, f"run {run_id} was ended before the model had answered: {ended.output.stopped}")
-    failures = [entry.error for entry in ended.entries if entry.error is not None]
+    said = said_in(ended)
+    if said is not None:
+        return ended, said
+    code = {"cancelled": "run_cancelled", "deadline": "run_deadline"}.get(ended.output.stopped or "", "run_error")
+    failures = [message.error for message in ended.output.output if message.error is not None]
     why = f"{failures[-1].code}: {failures[-1].detail}" if failures else "it was not asked"
-    raise InvalidError("run_error", f"run {run_id}: the model gave no answer: {why}")
+    raise InvalidError(code, f"run {run_id}: the model gave no answer: {why}")
 
 
 class ChatStream(Stream):
@@ -100,18 +97,17 @@ class ChatStream(Stream):
                 async for batch in following:
                     new = "".join(map(self._new_text, batch))
                     yield self._piece(started, new) if new else b""
-            _, answer = await _answered(self.services, self.run_id)
-            rest = self._text.whole(answer.content)
+            _, said = await _answered(self.services, self.run_id)
+            rest = self._text.whole(said.content)
             yield self._piece(started, rest) if rest or not self._head else b""
         except OrcaError as error:
             if not self._head:
                 raise
             yield _data(envelope(error))
             return
-        yield self._chunk({}, finish_of(answer))
+        yield self._chunk({}, said.finish)
         if self._wanted.has_usage:
-            usage = None if answer.usage is None else usage_of(answer.usage)
-            yield _data({**self._head, "choices": [], "usage": usage})
+            yield _data({**self._head, "choices": [], "usage": said.usage})
         yield b"data: [DONE]\n\n"
 
     def _new_text(self, event: RunEvent) -> str:

@@ -8,6 +8,7 @@ anyway are let in. Nothing is accepted and then ignored.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,7 +18,8 @@ from orca_agent.work.runner import Finished
 from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
-from orca_protocol.model import Answer, Strict, Usage
+from orca_protocol.model import Strict
+from orca_protocol.output import UsageSum
 from orca_protocol.spec import SPEC_MAX_BYTES, MaxTokens, Name, Task, Temperature, Text
 
 #: who speaks in a run of the façade
@@ -25,7 +27,7 @@ AGENT = "assistant"
 MAX_TOKENS = 8192
 TEMPERATURE = 1.0
 
-_NO_TOOLS = "this version gives agents no tools; leave it out"
+_NO_TOOLS = "this façade takes no tools; use /v1/agent/completions, whose agents have tools_list_dictionary and mcp_servers"
 _NOT_SENT = "this version sends no such sampler setting to models; leave it out"
 REFUSED: Refusals = {
     "n": Refusal("a run has one answer; leave it out, or send as many requests", (1,)),
@@ -35,7 +37,7 @@ REFUSED: Refusals = {
     "parallel_tool_calls": Refusal(_NO_TOOLS),
     "functions": Refusal(_NO_TOOLS, ([],)),
     "function_call": Refusal(_NO_TOOLS, ("none", "auto")),
-    "response_format": Refusal("this version asks for no format; say it in a system message", ({"type": "text"},)),
+    "response_format": Refusal(None, ({"type": "text"},)),
     "stop": Refusal("this version sends no stop sequences; leave it out", ([],)),
     "top_p": Refusal(_NOT_SENT, (1, 1.0)),
     "presence_penalty": Refusal(_NOT_SENT, (0, 0.0)),
@@ -96,6 +98,21 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
+class JsonSchema(Strict):
+    """A schema, and what that API wants said of it: that answers keep to it, which they always do here."""
+
+    name: Name
+    body: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: Literal[True] | None = None
+
+
+class ResponseFormat(Strict):
+    """What an answer must look like."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
 class ChatRequest(Strict):
     """What this façade reads of a request."""
 
@@ -104,6 +121,7 @@ class ChatRequest(Strict):
     temperature: Temperature = TEMPERATURE
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
+    response_format: ResponseFormat | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 
@@ -147,6 +165,8 @@ class ChatRequest(Strict):
         }
         if self._instructions:
             agent["system_prompt"] = "\n\n".join(self._instructions)
+        if self.response_format is not None:
+            agent["response_schema"] = self.response_format.json_schema.body
         turns = [message.document() for message in self.messages[len(self._instructions) :]]
         return canonical({"swarm_type": "SequentialWorkflow", "agents": [agent], "messages": turns})
 
@@ -167,18 +187,33 @@ def chat_in(body: bytes) -> ChatRequest:
     return read(ChatRequest, canonical(known), max_bytes=SPEC_MAX_BYTES, where="body")
 
 
-def answer_in(ended: Finished) -> Answer | None:
-    """Return what the model said in the end, or None where it said nothing."""
-    last = max(ended.entries, key=lambda entry: entry.path, default=None)
-    return None if last is None else last.answer
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the model said in the end."""
+
+    content: str
+    finish: str
+    #: what really answered
+    model: str
+    #: the provider's own figures, or None where it did not report all of them
+    usage: dict[str, int] | None
 
 
-def chat_completion(ended: Finished, answer: Answer) -> dict[str, Any]:
+def said_in(ended: Finished) -> Said | None:
+    """Return what the model said in a finished run, or None where it gave no answer that counts."""
+    answers = [entry.answer for entry in ended.entries if entry.answer is not None]
+    said = [message.content for message in ended.output.output if message.content is not None]
+    if not answers or not said:
+        return None
+    return Said(said[-1], _FINISHES.get(answers[-1].finish_reason, "stop"), answers[-1].model.model, _usage_of(ended.output.usage))
+
+
+def chat_completion(ended: Finished, said: Said) -> dict[str, Any]:
     """Return the answer of a request that did not stream. Its ``id`` is the run's."""
-    message = {"role": "assistant", "content": answer.content, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_of(answer)}
-    document = {**head(ended.run.id, ended.run.started, answer.model.model), "object": "chat.completion", "choices": [choice]}
-    return document if answer.usage is None else {**document, "usage": usage_of(answer.usage)}
+    message = {"role": "assistant", "content": said.content, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": said.finish}
+    document = {**head(ended.run.id, ended.run.started, said.model), "object": "chat.completion", "choices": [choice]}
+    return document if said.usage is None else {**document, "usage": said.usage}
 
 
 def head(run_id: str, started: float, model: str) -> dict[str, Any]:
@@ -186,13 +221,9 @@ def head(run_id: str, started: float, model: str) -> dict[str, Any]:
     return {"id": run_id, "created": int(started), "model": model}
 
 
-def finish_of(answer: Answer) -> str:
-    """Return why the answer ended, in that API's words."""
-    return _FINISHES.get(answer.finish_reason, "stop")
-
-
-def usage_of(usage: Usage) -> dict[str, int]:
-    """Return the provider's own figures."""
+def _usage_of(usage: UsageSum) -> dict[str, int] | None:
+    if usage.unreported_calls:
+        return None
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

@@ -5,8 +5,8 @@ Each message is one event, ``{"id", "event", "data"}`` as in the stream of event
 offers the subprotocols ``orca.events`` and ``orca.key.`` followed by the key in base64url without padding: unlike an address,
 they stand in no log. The answer names ``orca.events`` alone. What is wrong before that is an HTTP answer, a problem document.
 
-    1000  the run's last event was sent             1001  this service stops, or an hour is over: come again
-    1003  the reader sent something; it is to read   1013  the database does not answer: come again
+    1000  the run's last event was sent             1001, 1012  this service stops, or an hour is over: come again
+    1003  the reader sent something; it is to read  1013        the database does not answer: come again
 
 A reader that takes nothing for a while is cut off without a word: what waits for it is bounded by the connection's own buffer.
 """

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from types import MappingProxyType
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_protocol.errors import OrcaError
 from orca_protocol.model import Answer, ModelRequest, Usage
 from tests.fakes.scripted_model import Call, ScriptedModel, agent_of
@@ -28,13 +26,11 @@ class Talker(ScriptedModel):
     def reset(self) -> None:
         """Forget what was asked, and every script."""
         self.reply, self.listing_error, self.has_usage, self.finish_reason = None, None, True, "stop"
-        for kept in (self.latency, self.failures, self.calls, self.answered, self.scripts):
+        for kept in (self.latency, self.failures, self.calls, self.answered, self.scripts, self.images):
             kept.clear()
         self.gate = None
 
-    async def complete(
-        self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Mapping[str, bytes] = MappingProxyType({})
-    ) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         if self.gate is not None:
             await self.gate.wait()
         if not self.scripts:

@@ -180,7 +180,7 @@ async def test_a_full_queue_is_a_rate_limit(shared: Service, client: AsyncOpenAI
         ({"n": 2}, "field_unsupported", "n"),
         ({"seed": 1}, "field_unsupported", "seed"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "field_unsupported", "tools"),
-        ({"response_format": {"type": "json_object"}}, "field_unsupported", "response_format"),
+        ({"response_format": {"type": "json_object"}}, "schema", "response_format.type"),
         ({"stop": ["x"]}, "field_unsupported", "stop"),
         ({"top_p": 0.5}, "field_unsupported", "top_p"),
         ({"user": "me"}, "field_unsupported", "user"),
@@ -210,6 +210,21 @@ async def test_what_is_not_done_is_refused_by_name_before_any_call(
     if named is not None:
         assert caught.value.param == named
     assert talker.calls == []
+
+
+async def test_an_answer_keeps_to_its_schema_or_is_asked_for_once_more(client: AsyncOpenAI, talker: Talker) -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": False}
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    talker.scripts = [["no"], ['{"x": 1}']]
+    answer = await client.chat.completions.create(model="scripted", messages=ASKED, response_format=wanted)
+    assert answer.choices[0].message.content == '{"x": 1}'
+    assert talker.calls[0].request.response_schema == schema
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == 14, "both calls were paid for"
+    talker.scripts = [["no"], ["no"]]
+    with pytest.raises(openai.InternalServerError) as caught:
+        await client.chat.completions.create(model="scripted", messages=ASKED, response_format=wanted)
+    assert caught.value.code == "run_error"
 
 
 async def test_what_asks_for_nothing_is_let_in(client: AsyncOpenAI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -376,6 +377,21 @@ async def test_one_agent_answers_with_its_history_before_it(client: AsyncSwarmsC
     assert answer["usage"]["output_tokens"] == 1
     assert answer["usage"]["total_cost"] is None
     assert answer["timestamp"].endswith("Z")
+
+
+async def test_api_7_an_image_reaches_the_model(client: AsyncSwarmsClient, talker: Talker) -> None:
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    answer: Any = await client.agent.run(agent_config=agent("A"), task="T", img=f"data:image/png;base64,{pixel}")
+    assert answer["success"] is True
+    assert list(talker.images[0].values()) == [base64.b64decode(pixel)]
+
+
+async def test_a_function_reaches_the_model(client: AsyncSwarmsClient, talker: Talker) -> None:
+    tool: Any = {"type": "function", "function": {"name": "weather", "description": "the weather"}}
+    await ask(client, agents=[agent("A", tools_list_dictionary=[tool])])
+    tools = talker.calls[0].request.tools
+    assert tools is not None
+    assert [tool.name for tool in tools] == ["weather"]
 
 
 @pytest.mark.parametrize("history", [{"role": "user", "content": "One."}, {"m1": {"role": "user", "content": "One."}}])
