@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from orca_agent.models.base import Deltas, Text
+from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
+from orca_agent.models.listing import listed
+from orca_agent.models.prices import listed_facts
 from orca_agent.models.sse import Event
-from orca_agent.models.wire import Reported, answered, counted, encode, follow, listed, parsed, reported
+from orca_agent.models.wire import Reported, answered, counted, encode, follow, parsed, reported
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest
 
@@ -43,6 +47,8 @@ class AnthropicProvider:
         self._endpoint = Endpoint.checked(settings.name, settings.base_url, {"anthropic-version": VERSION}, key)
         self._settings = settings
         self._http = http
+        self._is_official = urlsplit(settings.base_url).hostname == "api.anthropic.com"
+        self._listed: dict[str, ModelFacts] = {}
 
     @property
     def name(self) -> str:
@@ -51,7 +57,15 @@ class AnthropicProvider:
 
     async def models(self) -> tuple[str, ...]:
         """Return the configured names, else what ``GET /v1/models`` lists (one page of its largest size)."""
-        return self._settings.models or await listed(self._http, self._endpoint, "/v1/models?limit=1000")
+        if self._settings.models:
+            return self._settings.models
+        self._listed = await listed(self._http, self._endpoint, "/v1/models?limit=1000")
+        return tuple(self._listed)
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what the listing says of ``model``, and the vendor's own price list where this is the vendor itself."""
+        said = self._listed.get(model, ModelFacts(memory_bytes=0))
+        return said.or_else(listed_facts("anthropic", model)) if self._is_official else said
 
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
         """Ask once; see the port. Raises InvalidError ``temperature_out_of_range`` and ``bad_request`` before anything is sent."""

@@ -16,9 +16,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from orca_agent.models.base import Deltas, Text, excerpt
+from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
+from orca_agent.models.listing import listed
+from orca_agent.models.prices import listed_facts
 from orca_agent.models.sse import Event
-from orca_agent.models.wire import Reported, answered, counted, encode, follow, listed, parsed, reported
+from orca_agent.models.wire import Reported, answered, counted, encode, follow, parsed, reported
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest
 
@@ -42,8 +45,9 @@ class OpenAIProvider:
         self._settings = settings
         self._http = http
         # OpenAI's newer models refuse the old field; most compatible servers know only the old one.
-        official = urlsplit(settings.base_url).hostname == "api.openai.com"
-        self._limit_field = "max_completion_tokens" if official else "max_tokens"
+        self._is_official = urlsplit(settings.base_url).hostname == "api.openai.com"
+        self._limit_field = "max_completion_tokens" if self._is_official else "max_tokens"
+        self._listed: dict[str, ModelFacts] = {}
 
     @property
     def name(self) -> str:
@@ -52,7 +56,15 @@ class OpenAIProvider:
 
     async def models(self) -> tuple[str, ...]:
         """Return the configured names, else what ``GET /models`` lists."""
-        return self._settings.models or await listed(self._http, self._endpoint, "/models")
+        if self._settings.models:
+            return self._settings.models
+        self._listed = await listed(self._http, self._endpoint, "/models")
+        return tuple(self._listed)
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what the listing says of ``model``, and the vendor's own price list where this is the vendor itself."""
+        said = self._listed.get(model, ModelFacts(memory_bytes=0))
+        return said.or_else(listed_facts("openai", model)) if self._is_official else said
 
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
         """Ask once; see the port."""

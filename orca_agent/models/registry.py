@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orca_agent.models.base import Provider
+from orca_agent.models.facts import ModelFacts, facts_of
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.model import ModelIdentity
 
 _SHOWN = 20
 
@@ -37,6 +39,13 @@ class CatalogueRow:
     provider: str
     reachable: bool
     detail: str
+    facts: ModelFacts = field(default_factory=ModelFacts)
+
+    def suits(self, language: str | None, vram_bytes: int | None) -> bool:
+        """Whether it is known to speak ``language`` (BCP 47) and to need at most ``vram_bytes`` of this machine."""
+        speaks = language is None or any(_covers(known, language) for known in self.facts.languages)
+        needs = self.facts.memory_bytes
+        return speaks and (vram_bytes is None or (needs is not None and needs <= vram_bytes))
 
 
 class Registry:
@@ -79,16 +88,28 @@ class Registry:
             for label, found in self._listings.items()
         }
 
-    async def catalogue(self) -> tuple[CatalogueRow, ...]:
-        """Return a row per model, per provider that could not say (named ``*``), and per alias."""
+    async def catalogue(self, *, language: str | None = None, min_vram: int | None = None) -> tuple[CatalogueRow, ...]:
+        """Return a row per model, per provider that could not say (named ``*``), and per alias.
+
+        With ``language`` or ``min_vram`` (bytes that are to be had) only the rows that are known to suit: a filter promises.
+        """
         await self._fetch()
         rows: list[CatalogueRow] = []
-        for label, found in self._listings.items():
+        for provider in self._providers:
+            found = self._listings[provider.name]
             if isinstance(found, OrcaError):
-                rows.append(CatalogueRow("*", label, False, f"{found.code}: {found.detail}"))
+                rows.append(CatalogueRow("*", provider.name, False, f"{found.code}: {found.detail}"))
             else:
-                rows += [CatalogueRow(name, label, True, "") for name in found]
-        return (*rows, *(self._alias_row(alias, target) for alias, target in self._aliases.items()))
+                rows += [CatalogueRow(name, provider.name, True, "", facts_of(provider, name)) for name in found]
+        rows += [self._alias_row(alias, target) for alias, target in self._aliases.items()]
+        if language is None and min_vram is None:
+            return tuple(rows)
+        return tuple(row for row in rows if row.suits(language, min_vram))
+
+    def facts(self, answered: ModelIdentity) -> ModelFacts:
+        """Return what is known of a model that answered: nothing, where its provider is not configured any more."""
+        provider = next((provider for provider in self._providers if provider.name == answered.provider), None)
+        return ModelFacts() if provider is None else facts_of(provider, answered.model)
 
     async def close(self) -> None:
         """Close every provider."""
@@ -105,7 +126,9 @@ class Registry:
             found = self._lookup(target)
         except InvalidError as error:
             return CatalogueRow(alias, "alias", False, f"→ {target}: {error.code}")
-        return CatalogueRow(alias, "alias" if found is None else found.provider.name, found is not None, f"→ {target}")
+        if found is None:
+            return CatalogueRow(alias, "alias", False, f"→ {target}")
+        return CatalogueRow(alias, found.provider.name, True, f"→ {target}", facts_of(found.provider, found.model))
 
     def _lookup(self, name: str) -> Resolution | None:
         exact = self._exact(name)
@@ -165,3 +188,9 @@ class Registry:
             return UnavailableError("timeout", f"it did not list its models within {self._listing_seconds:g} s")
         except OrcaError as error:
             return error
+
+
+def _covers(known: str, wanted: str) -> bool:
+    """Whether a model that speaks ``known`` speaks ``wanted``: ``en`` covers ``en-GB``, ``*`` everything (RFC 4647 §3.3.1)."""
+    known, wanted = known.lower(), wanted.lower()
+    return known == "*" or wanted == known or wanted.startswith(f"{known}-") or known.startswith(f"{wanted}-")

@@ -1,4 +1,4 @@
-"""What the JSON wire formats share: writing a request, reading an answer and its errors, following a stream, listing models."""
+"""What the JSON wire formats share: writing a request, reading an answer and its errors, following a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from orca_agent.models.base import Caps, answer_text, error_for, excerpt
-from orca_agent.models.http import Endpoint, HttpClient
 from orca_agent.models.sse import Event, SseReader
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
@@ -110,22 +109,3 @@ async def follow(chunks: AsyncIterable[bytes], caps: Caps, take: Callable[[Event
         for event in reader.feed(chunk):
             if take(event):
                 return
-
-
-class _Listed(BaseModel):
-    id: str
-
-
-class _Listing(BaseModel):
-    data: list[_Listed]
-
-
-async def listed(http: HttpClient, endpoint: Endpoint, path: str) -> tuple[str, ...]:
-    """Return the names in the ``{"data": [{"id": …}]}`` listing at ``path``, in its order, each once."""
-    with endpoint.hushed():
-        listing = parsed(_Listing, await http.get(endpoint, path), endpoint.label)
-    names = dict.fromkeys(entry.id for entry in listing.data)
-    limit = http.settings.caps.listed_models
-    if len(names) > limit:
-        raise UnavailableError("malformed_answer", f"{endpoint.label} lists {len(names)} models; at most {limit} are read")
-    return tuple(names)
