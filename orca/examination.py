@@ -6,13 +6,15 @@ import platform
 import shutil
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from orca.finding import Finding
 from orca.network_examination import examine_network
 from orca.store_examination import examine_stores
-from orca_protocol.errors import InvalidError, OrcaError
+from orca_agent.models.gpu import amd_gpus, nvidia_gpus
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from proof_store.builder import build_file
 from proof_store.reader import read_file
 
@@ -38,8 +40,10 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
             "models",
             "broken",
             "no model can answer",
-            "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
+            "set OPENAI_API_KEY, OPENROUTER_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
         )
+    for finding in _gpus():
+        yield finding
     async for finding in examine_stores(node):
         yield finding
     async for finding in examine_network(node):
@@ -96,15 +100,35 @@ def _blocks(node: LocalNode) -> Finding:
     return Finding("block store", "ok", f"{node.settings.home / 'blocks'}: a block was written and read back")
 
 
+def _gpus() -> Iterator[Finding]:
+    """What video memory there is for model servers beside this node; its own engine computes on the processor."""
+    try:
+        cards = nvidia_gpus()
+    except UnavailableError as error:
+        remedy = f"{sys.executable} -m pip install nvidia-ml-py" if error.code == "nvml_missing" else ""
+        yield Finding("gpu: nvidia", "absent", f"video memory unknown: {error.detail}", remedy)
+    else:
+        yield Finding("gpu: nvidia", "ok" if cards else "absent", "; ".join(map(str, cards)) or "the driver knows no card")
+    try:
+        cards = amd_gpus()
+    except UnavailableError as error:
+        yield Finding("gpu: amd", "absent", error.detail)
+    else:
+        yield Finding("gpu: amd", "ok" if cards else "absent", "; ".join(map(str, cards)) or "the kernel names no card")
+
+
 async def _models(node: LocalNode) -> AsyncIterator[Finding]:
     try:
         registry = node.registry
     except OrcaError as error:
         yield Finding("models", "broken", error.detail, "correct ORCA_MODEL_ALIASES or the base URL it names")
         return
+    counts = Counter(row.provider for row in await registry.catalogue() if not row.detail)
     for label, trouble in (await registry.status()).items():
         if trouble is None:
-            yield Finding(f"models: {label}", "ok", "lists its models (orca models)")
+            yield Finding(
+                f"models: {label}", "ok", f"lists {counts[label]} {'model' if counts[label] == 1 else 'models'} (orca models)"
+            )
         else:
             yield Finding(f"models: {label}", "absent", trouble, _REMEDY.get(label, "check its URL and key, and that it is up"))
     for name, target in node.settings.model_aliases.items():

@@ -130,6 +130,8 @@ def error_for(status: int, message: str, where: str, *, retry_after: float | Non
     """Return the error that HTTP ``status`` means; 3xx too, because no redirect is ever followed."""
     said = f": {excerpt(message)}" if message.strip() else ""
     detail = f"{where} answered HTTP {status}{said}"
+    if status == 402 and retry_after is not None:  # OpenRouter's way to say that calls under way have reserved what is left
+        return UnavailableError("payment_required", detail, retry_after=retry_after)
     if status in _UNAVAILABLE or status >= 500:
         return UnavailableError(_UNAVAILABLE.get(status, "server_error"), detail, retry_after=retry_after)
     if 300 <= status < 400:

@@ -20,16 +20,17 @@ _MILLION = Decimal(1_000_000)
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 #: dollars per million tokens; more than that is a listing's mistake, not a price
 _DEAREST = Decimal(1_000_000)
-_DECIMALS = 18
+#: of a price per million: so that a cost has at most twelve, as amounts in documents have
+_DECIMALS = 6
 
 
-def amount(text: object) -> Decimal:
+def amount(text: object, *, decimals: int = _DECIMALS) -> Decimal:
     """Return the number that ``text`` writes plainly. Raises InvalidError ``bad_amount`` for anything but a bounded decimal."""
     try:
         if not isinstance(text, str) or len(text) > 40:
             raise InvalidOperation
         value = Decimal(text)
-        if not value.is_finite() or not 0 <= value <= _DEAREST or -int(value.as_tuple().exponent) > _DECIMALS:
+        if not value.is_finite() or not 0 <= value <= _DEAREST or -int(value.normalize(_EXACT).as_tuple().exponent) > decimals:
             raise InvalidOperation
     except InvalidOperation as error:
         raise InvalidError("bad_amount", "a price must be a decimal string from 0 to 1000000") from error
@@ -38,7 +39,7 @@ def amount(text: object) -> Decimal:
 
 def scaled(text: object) -> Decimal:
     """Return dollars per token, written plainly, as dollars per million tokens. Raises as ``amount`` does."""
-    return amount(plain(_EXACT.multiply(amount(text), _MILLION)))
+    return amount(plain(_EXACT.multiply(amount(text, decimals=_DECIMALS + 6), _MILLION)))
 
 
 def plain(value: Decimal) -> str:

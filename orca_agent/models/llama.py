@@ -35,8 +35,8 @@ class Weights:
     quantisation: str
     #: tokens of prompt and answer together
     context: int
-    #: memory for the keys and values of one token: 2 x layers x key-value heads x head size x 2 bytes
-    context_bytes_per_token: int
+    #: BCP 47
+    languages: tuple[str, ...] = ()
 
 
 #: llama.cpp takes this seed to mean "draw one": the one value that must never reach it

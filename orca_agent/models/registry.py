@@ -193,4 +193,4 @@ class Registry:
 def _covers(known: str, wanted: str) -> bool:
     """Whether a model that speaks ``known`` speaks ``wanted``: ``en`` covers ``en-GB``, ``*`` everything (RFC 4647 §3.3.1)."""
     known, wanted = known.lower(), wanted.lower()
-    return known == "*" or wanted == known or wanted.startswith(f"{known}-") or known.startswith(f"{wanted}-")
+    return known in ("*", wanted) or wanted.startswith(f"{known}-") or known.startswith(f"{wanted}-")

@@ -11,12 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import TYPE_CHECKING, Unpack
 
+from orca_agent.models import Given, hosted
 from orca_agent.models.base import Deltas, Provider
 from orca_agent.models.facts import ModelFacts, facts_of
 from orca_agent.models.keys import KeyRing, KeyRule, Taken
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelRequest
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from orca_agent.models.http import HttpClient
 
 #: what a server says of a key rather than of a request
 _OF_THE_KEY = frozenset({"unauthorised", "payment_required", "rate_limited"})
@@ -101,3 +108,13 @@ class RingProvider:
         wait = self._ring.wait(self._clock())
         detail = f"{said}; at rest: {self._ring.resting()}; the next is tried in {wait:.0f} s"
         return UnavailableError(code, detail, retry_after=wait)
+
+
+def ringed(wire: str, http: HttpClient, keys: Sequence[SecretStr], **given: Unpack[Given]) -> RingProvider:
+    """Return the provider for one server that ``keys`` share the calls of; its listing is read with none. Raises as ``hosted``."""
+
+    def one(key: SecretStr | None) -> Provider:
+        with_key: Given = {**given, "api_key": key}
+        return hosted(wire, http, **with_key)
+
+    return RingProvider(one(None), [one(key) for key in keys])

@@ -7,10 +7,12 @@ k-th answer is ``out(<name>,<k>)``. Raw asyncio and no framework: the bench meas
 The script is one JSON object, every member optional::
 
     latency_ms, models: [name…], honest: bool, usage: bool, reply: template, rules: [{marker, reply}…],
-    agents: {name: {latency_ms, reply, faults: [{first: n, kind, status, headers, message, after}…]}}
+    agents: {name: {latency_ms, reply, faults: [{first: n, kind, status, headers, message, after}…]}},
+    keys: {key: {first: n, status, headers, message}}
 
-Its answers say that ``NAME-really`` gave them, or, if ``honest``, the name that was asked. Templates know ``{agent}`` and
-``{k}``. A fault holds for the agent's first n calls (missing: for all) and is one of: ``status``
+A key that ``keys`` names is refused with that status, the first n times, whoever calls. Answers say that ``NAME-really`` gave
+them, or, if ``honest``, the name that was asked. Templates know ``{agent}`` and ``{k}``. A fault holds for the agent's first n
+calls (missing: for all) and is one of: ``status``
 (an HTTP error), ``truncated`` (breaks off after ``after`` bytes of the body), ``malformed`` (not JSON), ``huge`` (an answer of
 ``after`` bytes), ``hang`` (no answer), ``held`` (no answer before ``POST /_release``), ``disconnect``, ``null`` (no content),
 ``filtered``, ``tools``, ``raw`` (``message`` is the whole body). ``GET /_stats`` returns what happened (``?prompts=0`` leaves
@@ -51,6 +53,10 @@ class World:
     in_flight: int = 0
     max_in_flight: int = 0
     connections: int = 0
+    #: the heads of requests for the listing of models
+    listing_heads: list[str] = field(default_factory=list)
+    #: how often each key that the script names was refused
+    refused: dict[str, int] = field(default_factory=dict)
     #: set once the answers that are held may go
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,7 +64,7 @@ class World:
         """Start counting anew. What was held goes: its asker waits for nothing that will still come."""
         self.released.set()
         self.released = asyncio.Event()
-        self.requests, self.calls, self.answered = [], {}, {}
+        self.requests, self.calls, self.answered, self.listing_heads, self.refused = [], {}, {}, [], {}
         self.total = self.in_flight = self.max_in_flight = self.connections = 0
 
     def stats(self, prompts: bool) -> dict[str, Any]:
@@ -71,7 +77,15 @@ class World:
             "max_in_flight": self.max_in_flight,
             "connections": self.connections,
         }
-        return {**counts, "requests": self.requests} if prompts else counts
+        return {**counts, "requests": self.requests, "listing_heads": self.listing_heads} if prompts else counts
+
+    def refusal(self, head: str) -> dict[str, Any] | None:
+        """Return what the script has for the key in ``head``, if anything."""
+        for key, fault in self.script.get("keys", {}).items():
+            if key in head and self.refused.get(key, 0) < fault.get("first", 2**31):
+                self.refused[key] = self.refused.get(key, 0) + 1
+                return {"kind": "status", **fault}
+        return None
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,7 @@ class Connection(asyncio.Protocol):
             self._world.released.set()
             self._json({})
         elif path.endswith("/models"):
+            self._world.listing_heads.append(head)
             listing = self._world.script.get("listing")
             names = self._world.script.get("models", ["scripted"])
             self._json(listing or {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
@@ -163,7 +178,9 @@ class Connection(asyncio.Protocol):
     def _call(self, request: dict[str, Any], head: str, wire: Wire) -> None:
         world = self._world
         system = wire.system(request)
-        planned = plan(world, system)
+        refusal = world.refusal(head)
+        planned = plan(world, system) if refusal is None else Plan("?", "", 0.0, refusal)
+        world.total += refusal is not None
         world.in_flight += 1
         self._open += 1
         world.max_in_flight = max(world.max_in_flight, world.in_flight)
