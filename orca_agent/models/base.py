@@ -9,17 +9,21 @@ at most a short printable excerpt of a server's message, with anything that look
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, ModelRequest
+from orca_protocol.model import Answer, ModelRequest, ToolCall
 
 #: receives each piece of text as it arrives, in the event loop's thread
 Deltas = Callable[[str], None]
+#: the bytes of a request's images, by their digests
+Images = Mapping[str, bytes]
+NO_IMAGES: Images = MappingProxyType({})
 
 
 class Provider(Protocol):
@@ -32,9 +36,11 @@ class Provider(Protocol):
     async def models(self) -> tuple[str, ...]:
         """Return the names that resolve to this provider. Raises UnavailableError or InvalidError when it cannot tell."""
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask ``model`` once. ``on_delta`` makes the provider stream; what it got is void if an error follows.
 
+        What a provider cannot do of a request it refuses by name before anything is asked: InvalidError ``tools_unsupported``,
+        ``schema_unsupported``, ``vision_unsupported``. ``images`` holds at least the images that the request names.
         Raises only the OrcaError family, and CancelledError when the caller cancels, after which no delta is delivered.
         """
 
@@ -89,8 +95,8 @@ class Text:
         return "".join(self._pieces)
 
 
-def answer_text(content: str | None, finish_reason: str, where: str) -> str:
-    """Return ``content`` if it counts as an answer: text, or an empty string that the model itself ended.
+def answer_text(content: str | None, finish_reason: str, where: str, calls: tuple[ToolCall, ...] | None = None) -> str:
+    """Return ``content`` if it counts as an answer: text, tool calls, or an empty string that the model itself ended.
 
     Raises InvalidError ``model_refused`` (a filter or the model broke it off: what had come is no answer) or ``empty_answer``
     (nothing came: the tokens went into reasoning, or the model called tools that nobody offered), for the same request would
@@ -100,9 +106,22 @@ def answer_text(content: str | None, finish_reason: str, where: str) -> str:
         raise InvalidError("model_refused", f"{where} declined to answer ({finish_reason})")
     if finish_reason == "error":
         raise UnavailableError("server_error", f"{where} ended its answer with an error and did not say which")
+    if calls:
+        return content or ""
     if content or (content == "" and finish_reason == "stop"):
         return content
     raise InvalidError("empty_answer", f"{where} ended with {excerpt(finish_reason, 40)!r} and no text")
+
+
+def shows_images(request: ModelRequest) -> bool:
+    """Whether ``request`` has any."""
+    return any(message.images for message in request.messages)
+
+
+def refuse_blind(inputs: tuple[str, ...], where: str) -> None:
+    """Raise InvalidError ``vision_unsupported`` for a model that is known to read other things than images."""
+    if inputs and "image" not in inputs:
+        raise InvalidError("vision_unsupported", f"{where} reads {', '.join(inputs)} and no images; name a model that sees")
 
 
 _INVALID = {

@@ -16,7 +16,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
 from orca_agent.models.memory import Fit, fit_of, need_of
@@ -108,9 +108,16 @@ class LocalProvider:
         weights = self._weights(model)
         return await self._in_thread(lambda stop: self._identity(model, self._load(weights, model)))
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
-        """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others."""
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
+        """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others.
+
+        A schema is held to by a grammar, which decodes again as exactly as free text does.
+        """
         weights = self._weights(model)
+        if shows_images(request):
+            refuse_blind(("text",), model)
+        if request.tools is not None:
+            raise InvalidError("tools_unsupported", f"{model} was not made to call tools; name a hosted model for this agent")
         loop = asyncio.get_running_loop()
 
         def work(stop: Event) -> Answer:
@@ -177,7 +184,9 @@ class LocalProvider:
 
 
 def _body(request: ModelRequest) -> dict[str, object]:
+    schema = {} if request.response_schema is None else {"response_schema": request.response_schema}
     return {
+        **schema,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

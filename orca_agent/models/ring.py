@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Unpack
 
 from orca_agent.models import Given, hosted
-from orca_agent.models.base import Deltas, Provider
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, Provider
 from orca_agent.models.facts import ModelFacts, facts_of
 from orca_agent.models.keys import KeyRing, KeyRule, Taken
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
@@ -59,11 +59,11 @@ class RingProvider:
         """Return what the server's listing said of ``model``."""
         return facts_of(self._listing, model)
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask once, with one key; see the port. Raises UnavailableError ``keys_resting`` where there is none to ask with."""
         taken = await self._take()
         try:
-            answer = await self._keyed[taken.key].complete(model, request, on_delta)
+            answer = await self._keyed[taken.key].complete(model, request, on_delta, images)
         except OrcaError as error:
             raise self._judged(taken, error) from error
         except BaseException:
