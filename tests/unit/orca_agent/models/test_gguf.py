@@ -35,12 +35,18 @@ def test_the_packaged_model_has_the_shape_that_its_makers_publish() -> None:
 
 
 def test_values_that_do_not_matter_are_passed_over() -> None:
-    more = {"general.name": "x", "tokenizer.tokens": ["a"] * 5000, "t.rope": 0.5, "tokenizer.types": list(range(5000))}
+    more: dict[str, Any] = {
+        "general.name": "x",
+        "tokenizer.tokens": ["a"] * 5000,
+        "t.rope": 0.5,
+        "tokenizer.types": list(range(5000)),
+    }
     assert shape(header(**SMALL, **more)) == Shape("t", 2, (2, 2), 8, 8, 64)
 
 
 def test_layers_may_differ_and_heads_may_have_a_length_of_their_own() -> None:
-    found = shape(header(**{**SMALL, "kv_heads": [1, 3]}, **{"t.attention.key_length": 16, "t.attention.value_length": 4}))
+    fields: dict[str, Any] = {**SMALL, "kv_heads": [1, 3], "t.attention.key_length": 16, "t.attention.value_length": 4}
+    found = shape(header(**fields))
     assert found == Shape("t", 2, (1, 3), 16, 4, 64)
     assert found.cache_bytes(10) == 10 * 4 * 20 * 2
 

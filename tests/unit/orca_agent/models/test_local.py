@@ -20,7 +20,7 @@ from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
 from orca_agent.models.memory import Fit, need_of
 from orca_agent.models.redecode import LocalRedecoder
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer
+from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolDefinition
 from tests.unit.orca_agent.models.requests import asked
 
 NAME = "local/smollm2-135m-instruct"
@@ -144,6 +144,51 @@ async def test_an_answer_says_what_made_it(provider: LocalProvider) -> None:
     assert identity.sampler == dict(SAMPLER)
     assert identity == await provider.identity(NAME)
     json.dumps(identity.document())
+
+
+SENTIMENT = {
+    "type": "object",
+    "properties": {"sentiment": {"type": "string", "enum": ["positive", "negative"]}, "score": {"type": "integer"}},
+    "required": ["sentiment", "score"],
+    "additionalProperties": False,
+}
+
+
+@weighty
+async def test_an_answer_is_held_to_its_schema_and_decodes_again_exactly(provider: LocalProvider) -> None:
+    request = asked(task="Rate this: I love it.", max_tokens=48, response_schema=SENTIMENT)
+    answer = await provider.complete(NAME, request, None)
+    assert set(json.loads(answer.content)) == {"sentiment", "score"}
+    assert await LocalRedecoder(provider).decode(request, NAME) == answer
+    free = await provider.complete(NAME, asked(task="Rate this: I love it.", max_tokens=48), None)
+    assert free.tokens != answer.tokens
+
+
+@weighty
+async def test_a_schema_that_the_engine_passes_over_is_refused_by_name(provider: LocalProvider) -> None:
+    with pytest.raises(InvalidError, match="schema_unsupported"):
+        await provider.complete(
+            NAME, asked(task="Rate this: I love it.", max_tokens=400, response_schema={"not": {"type": "string"}}), None
+        )
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (asked(tools=(ToolDefinition(name="t"),)), "tools_unsupported"),
+        (
+            asked(messages=(Message(role="user", content="?", images=(Image(media_type="image/png", digest="0" * 64),)),)),
+            "vision_unsupported",
+        ),
+    ],
+)
+async def test_what_it_cannot_do_is_refused_by_name_before_anything_is_loaded(request_: ModelRequest, code: str) -> None:
+    provider = LocalProvider()
+    with pytest.raises(InvalidError) as caught:
+        await provider.complete(NAME, request_, None)
+    assert caught.value.code == code
+    assert not provider._loaded
+    await provider.close()
 
 
 @weighty

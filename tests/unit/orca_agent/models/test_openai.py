@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from orca_agent.models.base import Provider
 from orca_agent.models.http import HttpClient, HttpSettings
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
+from orca_agent.models.tools import ToolNames
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, Usage
 from tests.fakes.scripted_server import ScriptedServer
@@ -303,7 +304,7 @@ async def test_names_are_listed_or_configured(provider: Provider, server: Script
 
 def test_openai_itself_gets_its_newer_field() -> None:
     provider = OpenAIProvider(OpenAISettings(), HttpClient())
-    body = provider._body("m", asked())
+    body = provider._body("m", asked(), ToolNames(()), {})
     assert body["max_completion_tokens"] == 64
     assert "max_tokens" not in body
 
