@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,16 +33,12 @@ async def _models(language: str | None, min_vram: int | None, as_json: bool) -> 
     async with LocalNode(load_settings()) as node:
         rows = [_with_memory(row, node) for row in await node.registry.catalogue(language=language, min_vram=min_vram)]
     if as_json:
-        show_json([_document(row) for row in rows])
+        show_json([row.document() for row in rows])
     else:
         for row in rows:
             known = "  ".join(part for part in (row.detail, *_known(row)) if part)
             typer.echo(f"{row.name:<40} {row.provider:<18} {'yes' if row.reachable else 'NO':<4} {known}".rstrip())
     return 0 if any(row.reachable for row in rows) else 1
-
-
-def _document(row: CatalogueRow) -> dict[str, Any]:
-    return {"name": row.name, "provider": row.provider, "reachable": row.reachable, "detail": row.detail, **row.facts.document()}
 
 
 def _known(row: CatalogueRow) -> list[str]:

@@ -27,9 +27,10 @@ from orca_agent.api.problems import PROBLEMS
 from orca_agent.api.runs import IDEMPOTENCY, finished, store
 from orca_agent.api.services import Services
 from orca_agent.api.streams import until_gone
+from orca_agent.models.facts import Bill
 from orca_agent.models.retry import stamp
 from orca_agent.work.queue import Stored
-from orca_agent.work.response import completion
+from orca_agent.work.response import answers_of, completion
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED
 from orca_http.answers import json_answer, respond
@@ -79,7 +80,7 @@ class _Completions:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
         ended = await self._ended(request, await request.body())
-        return _answer(ended, completion(ended))
+        return _answer(ended, completion(ended, await self._bill(ended)))
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
@@ -89,7 +90,10 @@ class _Completions:
         agent = wanted.agent_config.document()
         spec = {"name": wanted.agent_config.agent_name, "agents": [agent], "task": wanted.task}
         ended = await self._ended(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}))
-        return _answer(ended, _agent_document(ended))
+        return _answer(ended, _agent_document(ended, await self._bill(ended)))
+
+    async def _bill(self, ended: Finished) -> Bill | None:
+        return await self._services.registry.bill(answers_of(ended))
 
     async def _ended(self, request: Request, spec: bytes) -> Finished:
         """Store the run and wait for its end."""
@@ -160,10 +164,10 @@ def _answer(ended: Finished, document: dict[str, Any]) -> Response:
     return PROBLEMS.response(InvalidError(code, f"run {ended.run.id} {said}"), run=ended.run.id, response=document)
 
 
-def _agent_document(ended: Finished) -> dict[str, Any]:
+def _agent_document(ended: Finished, bill: Bill | None) -> dict[str, Any]:
     """Return the response object of ``/v1/agent/completions``."""
     (agent,) = ended.item.spec.agents
-    shown = completion(ended)
+    shown = completion(ended, bill)
     return {
         "job_id": ended.run.id,
         "success": ended.output.status == "success",

@@ -17,7 +17,7 @@ from orca_agent.api.services import Services
 from orca_agent.api.streams import EventStream, Followers
 from orca_agent.work.finished import read_finished
 from orca_agent.work.queue import Stored
-from orca_agent.work.response import completion
+from orca_agent.work.response import answers_of, completion
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED, STATUSES, RunState
 from orca_engine.item import Item
@@ -120,7 +120,8 @@ class _Runs:
 
     async def output(self, run_id: str) -> Response:
         """Return what the run said, as ``/v1/swarm/completions`` does."""
-        return respond(json_answer(200, completion(await self._finished(run_id))))
+        found = await self._finished(run_id)
+        return respond(json_answer(200, completion(found, await self._services.registry.bill(answers_of(found)))))
 
     async def proof(self, run_id: str) -> Response:
         """Make the run's proof, if it is not made yet, and say where it is."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Protocol, runtime_checkable
 
+from orca_protocol import budget
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Usage
 
@@ -58,6 +59,23 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What was paid, or would be, in US dollars: exact."""
+
+    input: Decimal = Decimal(0)
+    output: Decimal = Decimal(0)
+
+    @property
+    def total(self) -> Decimal:
+        """Both together."""
+        return _EXACT.add(self.input, self.output)
+
+    def plus(self, other: Bill) -> Bill:
+        """Return both together."""
+        return Bill(_EXACT.add(self.input, other.input), _EXACT.add(self.output, other.output))
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per million tokens, in and out; ``source`` says whose figures and of when."""
 
@@ -66,12 +84,17 @@ class Price:
     source: str
     dearer: Tier | None = None
 
-    def cost(self, usage: Usage) -> Decimal:
+    def bill(self, usage: Usage) -> Bill:
         """Return exactly what one call of ``usage`` costs."""
         rate = self if self.dearer is None or usage.input_tokens <= self.dearer.above else self.dearer
         asked = _EXACT.multiply(rate.input, Decimal(usage.input_tokens))
         said = _EXACT.multiply(rate.output, Decimal(usage.output_tokens))
-        return _EXACT.divide(_EXACT.add(asked, said), _MILLION)
+        return Bill(_EXACT.divide(asked, _MILLION), _EXACT.divide(said, _MILLION))
+
+    def at_most(self) -> budget.Price:
+        """Return what a budget reckons with: the dearer rate, where there is one."""
+        rate = self if self.dearer is None else self.dearer
+        return budget.Price(input=plain(max(self.input, rate.input)), output=plain(max(self.output, rate.output)))
 
     def document(self) -> dict[str, Any]:
         """Return the JSON form: decimal strings, and what they are."""
@@ -130,11 +153,11 @@ def facts_of(provider: object, model: str) -> ModelFacts:
     return provider.facts(model) if isinstance(provider, Informed) else ModelFacts()
 
 
-def total(costs: Iterable[Decimal | None]) -> Decimal | None:
+def billed(parts: Iterable[Bill | None]) -> Bill | None:
     """Return the exact sum, None as soon as one part is unknown."""
-    summed = Decimal(0)
-    for cost in costs:
-        if cost is None:
+    summed = Bill()
+    for part in parts:
+        if part is None:
             return None
-        summed = _EXACT.add(summed, cost)
+        summed = summed.plus(part)
     return summed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca_agent.models.facts import ModelFacts, Price, Tier, amount, plain, scaled, total
+from orca_agent.models.facts import Bill, ModelFacts, Price, Tier, amount, billed, plain, scaled
 from orca_agent.models.prices import _rows, listed_facts
 from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError
@@ -27,29 +27,34 @@ def price(asked: str, said: str, dearer: Tier | None = None) -> Price:
 
 @given(amounts, amounts, tokens, tokens)
 def test_a_cost_is_exact_to_the_last_digit(asked: str, said: str, tokens_in: int, tokens_out: int) -> None:
-    cost = price(asked, said).cost(Usage(input_tokens=tokens_in, output_tokens=tokens_out))
+    bill = price(asked, said).bill(Usage(input_tokens=tokens_in, output_tokens=tokens_out))
+    cost = bill.total
+    assert (Fraction(bill.input), Fraction(bill.output)) == (
+        Fraction(asked) * tokens_in / 1_000_000,
+        Fraction(said) * tokens_out / 1_000_000,
+    )
     assert Fraction(cost) == (Fraction(asked) * tokens_in + Fraction(said) * tokens_out) / 1_000_000
     assert Budget(cost=plain(cost)).cost == plain(cost)
 
 
 def test_the_example_of_a_price_list() -> None:
-    assert plain(price("2.50", "10.00").cost(Usage(input_tokens=1200, output_tokens=345))) == "0.00645"
+    assert plain(price("2.50", "10.00").bill(Usage(input_tokens=1200, output_tokens=345)).total) == "0.00645"
 
 
 @pytest.mark.parametrize(("asked", "cost"), [(100, "0.0001"), (101, "0.000202")])
 def test_a_long_prompt_is_charged_at_the_dearer_rate_as_a_whole(asked: int, cost: str) -> None:
     tiered = price("1", "1", Tier(100, Decimal(2), Decimal(3)))
-    assert plain(tiered.cost(Usage(input_tokens=asked, output_tokens=0))) == cost
+    assert plain(tiered.bill(Usage(input_tokens=asked, output_tokens=0)).total) == cost
 
 
 @given(st.lists(st.none() | st.decimals(0, 1000, places=12), max_size=8))
 def test_a_sum_is_exact_or_unknown(costs: list[Decimal | None]) -> None:
-    summed = total(costs)
+    summed = billed(None if cost is None else Bill(input=cost) for cost in costs)
     if None in costs:
         assert summed is None
     else:
         assert summed is not None
-        assert Fraction(summed) == sum((Fraction(cost) for cost in costs if cost is not None), Fraction(0))
+        assert Fraction(summed.total) == sum((Fraction(cost) for cost in costs if cost is not None), Fraction(0))
 
 
 @pytest.mark.parametrize(
