@@ -50,6 +50,17 @@ async def test_a_call_asks_for_what_the_request_says(provider: Provider, server:
     assert f"authorization: bearer {KEY}" in sent["head"].lower()
 
 
+FIELDS = [("max_tokens", 1), ("max_tokens", 100_000), ("temperature", 0.0), ("temperature", 2.0), ("seed", 0), ("seed", 2**32 - 1)]
+
+
+@pytest.mark.parametrize(("field", "value"), FIELDS)
+async def test_each_field_reaches_the_wire_also_where_it_is_nothing(
+    provider: Provider, server: ScriptedServer, field: str, value: float
+) -> None:
+    await provider.complete("m", asked(**{field: value}), None)
+    assert server.stats()["requests"][0]["request"][field] == value
+
+
 async def test_a_streamed_call_gives_the_same_answer_in_pieces(provider: Provider, server: ScriptedServer) -> None:
     server.reset({"reply": "one two\nthree  vier €"})
     pieces: list[str] = []
