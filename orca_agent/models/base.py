@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelRequest, ToolCall
@@ -46,6 +46,18 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Release what this provider itself holds; calls still running end with an error. Closing twice is harmless."""
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A provider with keys that can be asked about."""
+
+    @property
+    def name(self) -> str:
+        """The operator's label for it."""
+
+    async def examined(self) -> tuple[OrcaError | None, ...]:
+        """Return what the server has against each key, None where it lets it in."""
 
 
 @dataclass(frozen=True)

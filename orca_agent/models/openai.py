@@ -68,6 +68,11 @@ class OpenAIProvider:
         said = self._listed.get(model, ModelFacts(memory_bytes=0))
         return said.or_else(listed_facts("openai", model)) if self._is_official else said
 
+    async def show(self, path: str) -> bytes:
+        """Return what the server says at ``path``, asked with this provider's key. Raises the OrcaError family."""
+        with self._endpoint.hushed():
+            return await self._http.get(self._endpoint, path)
+
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask once; see the port."""
         if shows_images(request):

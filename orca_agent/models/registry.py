@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from orca_agent.models.base import Provider
+from orca_agent.models.base import Keyed, Provider
 from orca_agent.models.facts import Bill, ModelFacts, billed, facts_of
 from orca_protocol import budget
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
@@ -107,6 +107,15 @@ class Registry:
         return {
             label: f"{found.code}: {found.detail}" if isinstance(found, OrcaError) else None
             for label, found in self._listings.items()
+        }
+
+    async def keys(self) -> Mapping[str, tuple[str | None, ...]]:
+        """Return for each provider with several keys what is wrong with each of them, None where nothing is."""
+        ringed = [provider for provider in self._providers if isinstance(provider, Keyed)]
+        found = await asyncio.gather(*(provider.examined() for provider in ringed))
+        return {
+            provider.name: tuple(None if error is None else f"{error.code}: {error.detail}" for error in errors)
+            for provider, errors in zip(ringed, found, strict=True)
         }
 
     async def catalogue(self, *, language: str | None = None, min_vram: int | None = None) -> tuple[CatalogueRow, ...]:

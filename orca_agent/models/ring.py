@@ -17,6 +17,7 @@ from orca_agent.models import Given, hosted
 from orca_agent.models.base import NO_IMAGES, Deltas, Images, Provider
 from orca_agent.models.facts import ModelFacts, facts_of
 from orca_agent.models.keys import KeyRing, KeyRule, Taken
+from orca_agent.models.openai import OpenAIProvider
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelRequest
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from orca_agent.models.http import HttpClient
 
+#: where OpenRouter says what it knows of the key that it is asked with
+_ABOUT_KEY = "/key"
 #: what a server says of a key rather than of a request
 _OF_THE_KEY = frozenset({"unauthorised", "payment_required", "rate_limited"})
 
@@ -76,6 +79,18 @@ class RingProvider:
             if taken.is_probe:
                 self._tried.set()
                 self._tried = asyncio.Event()
+
+    async def examined(self) -> tuple[OrcaError | None, ...]:
+        """Return what the server has against each key, None where it lets it in; a server that has no route for it says nothing."""
+        return tuple(await asyncio.gather(*(self._examined(provider) for provider in self._keyed)))
+
+    async def _examined(self, provider: Provider) -> OrcaError | None:
+        try:
+            if isinstance(provider, OpenAIProvider):
+                await provider.show(_ABOUT_KEY)
+        except OrcaError as error:
+            return None if error.code == "not_found" else error
+        return None
 
     async def close(self) -> None:
         """Close the providers of all keys."""

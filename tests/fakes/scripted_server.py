@@ -170,6 +170,9 @@ class Connection(asyncio.Protocol):
         elif path == "/_release":
             self._world.released.set()
             self._json({})
+        elif path.endswith("/key"):
+            refusal = self._world.refusal(head)
+            self.write(200 if refusal is None else refusal["status"], b"{}")
         elif path.endswith("/models"):
             self._world.listing_heads.append(head)
             listing = self._world.script.get("listing")

@@ -70,7 +70,8 @@ async def test_a_call_speaks_the_messages_format(provider: Provider, server: Scr
 async def test_each_field_reaches_the_wire_also_where_it_is_nothing(
     provider: Provider, server: ScriptedServer, field: str, value: float
 ) -> None:
-    await provider.complete("c", asked(**{field: value}), None)
+    changed: dict[str, Any] = {field: value}
+    await provider.complete("c", asked(**changed), None)
     assert server.stats()["requests"][0]["request"][field] == value
 
 

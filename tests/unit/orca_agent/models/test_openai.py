@@ -57,7 +57,8 @@ FIELDS = [("max_tokens", 1), ("max_tokens", 100_000), ("temperature", 0.0), ("te
 async def test_each_field_reaches_the_wire_also_where_it_is_nothing(
     provider: Provider, server: ScriptedServer, field: str, value: float
 ) -> None:
-    await provider.complete("m", asked(**{field: value}), None)
+    changed: dict[str, Any] = {field: value}
+    await provider.complete("m", asked(**changed), None)
     assert server.stats()["requests"][0]["request"][field] == value
 
 
