@@ -15,7 +15,6 @@ from orca_agent.models.prices import _rows, listed_facts
 from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Usage
-from tests.house.repository import ROOT
 
 amounts = st.decimals(0, 1_000_000, places=6).map(plain)
 tokens = st.integers(0, 10_000_000_000)
@@ -111,7 +110,3 @@ def test_a_snapshot_that_the_table_does_not_name_costs_what_its_plain_name_does(
 def test_a_model_that_the_table_does_not_name_has_no_price() -> None:
     assert listed_facts("openai", "gpt-99").price is None
     assert listed_facts("anthropic", "gpt-4o").price is None
-
-
-def test_the_table_is_in_the_package() -> None:
-    assert (ROOT / "orca_agent" / "models" / "prices.json").is_file()
