@@ -67,7 +67,7 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     from orca.cli.progress import Progress
     from orca.node import LocalNode
     from orca.settings import load_settings
-    from orca_agent.work.response import completion
+    from orca_agent.work.response import answers_of, completion
     from orca_agent.work.runner import Runner, RunOptions
     from orca_engine.item import Item
     from orca_engine.program import admit
@@ -80,7 +80,7 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
         runner = Runner(node.journal, node.registry, node.secrets, reach=node.runs.reach, options=options, on_event=Progress())
         finished = await runner.run(item, spec, timeout=timeout, resume=resume)
-        response = completion(finished)
+        response = completion(finished, await node.registry.bill(answers_of(finished)))
         code = 0 if finished.output.status == "success" else 1
         if out is not None and key is not None:
             try:

@@ -128,14 +128,16 @@ class _Batches:
     async def _swarm(self, given: dict[str, Any], member: Member) -> dict[str, Any]:
         row = {"swarm_name": given.get("name"), "job_id": _run_of(member)}
         try:
-            document = completion(await self._answer(member))
+            ended = await self._answer(member)
+            document = completion(ended, await self._services.bill(ended))
         except OrcaError as error:
             return {"status": "error", **row, **_wrong(error)}
         return {"status": document["status"], **row, "result": document["output"], "usage": document["usage"]}
 
     async def _agent(self, given: dict[str, Any], member: Member) -> dict[str, Any]:
         try:
-            return agent_document(await self._answer(member))
+            ended = await self._answer(member)
+            return agent_document(ended, await self._services.bill(ended))
         except OrcaError as error:
             config = given.get("agent_config")
             name = config.get("agent_name") if isinstance(config, dict) else None

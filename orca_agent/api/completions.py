@@ -14,7 +14,6 @@ With ``stream`` the answer is the run as it happens (``swarm_stream``), with the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,8 +28,9 @@ from orca_agent.api.services import Services
 from orca_agent.api.swarm_stream import SwarmStream
 from orca_agent.api.translation import AgentRequest, Wanted, agent_in, swarm_in
 from orca_agent.api.waiting import ON_DISCONNECT, ended_run, is_kept, until_ended
+from orca_agent.models.facts import Bill
 from orca_agent.models.retry import stamp
-from orca_agent.work.response import completion, tokens_of
+from orca_agent.work.response import Shown, completion, cost_of, tokens_of
 from orca_agent.work.runner import Finished
 from orca_http.answers import json_answer, respond
 from orca_http.reading import body_schema, refuse_other_media
@@ -72,7 +72,7 @@ class _Completions:
         wanted = await asyncio.to_thread(_agent_of, await request.body())
         return await self._answered(request, Wanted(wanted.spec(), wanted.stream), agent_document)
 
-    async def _answered(self, request: Request, wanted: Wanted, shown: Callable[[Finished], dict[str, Any]]) -> Response:
+    async def _answered(self, request: Request, wanted: Wanted, shown: Shown) -> Response:
         kept = is_kept(request)
         if wanted.is_streamed:
             self._followers.admit()
@@ -81,10 +81,11 @@ class _Completions:
             return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
         await until_ended(request, self._services, [stored], kept=kept)
         ended = await ended_run(self._services, stored.run_id)
+        document = shown(ended, await self._services.bill(ended))
         error = error_of(ended)
         if error is not None:
-            return PROBLEMS.response(error, run=ended.run.id, response=shown(ended))
-        return respond(json_answer(200, shown(ended)))
+            return PROBLEMS.response(error, run=ended.run.id, response=document)
+        return respond(json_answer(200, document))
 
 
 def _agent_of(body: bytes) -> AgentRequest:
@@ -103,7 +104,7 @@ def error_of(ended: Finished) -> InvalidError | None:
     return InvalidError(code, f"run {ended.run.id} {said}")
 
 
-def agent_document(ended: Finished) -> dict[str, Any]:
+def agent_document(ended: Finished, bill: Bill | None) -> dict[str, Any]:
     """Return the response object of ``/v1/agent/completions``."""
     (agent,) = ended.item.spec.agents
     return {
@@ -113,6 +114,6 @@ def agent_document(ended: Finished) -> dict[str, Any]:
         "description": agent.description,
         "temperature": agent.temperature,
         "outputs": completion(ended)["output"],
-        "usage": {**tokens_of(ended.output), "img_cost": None, "total_cost": None},
+        "usage": {**tokens_of(ended.output), "img_cost": None, "total_cost": cost_of(bill)},
         "timestamp": stamp(datetime.fromtimestamp(ended.finished, UTC)),
     }

@@ -121,7 +121,8 @@ class _Runs:
 
     async def output(self, run_id: str) -> Response:
         """Return what the run said, as ``/v1/swarm/completions`` does."""
-        return respond(json_answer(200, completion(await self._finished(run_id))))
+        found = await self._finished(run_id)
+        return respond(json_answer(200, completion(found, await self._services.bill(found))))
 
     async def proof(self, run_id: str) -> Response:
         """Make the run's proof, if it is not made yet, and say where it is."""

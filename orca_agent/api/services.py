@@ -8,11 +8,13 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from orca_agent.models.facts import Bill
 from orca_agent.models.registry import Registry
 from orca_agent.store.events import EventLog
 from orca_agent.store.journal import Journal
 from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
+from orca_agent.work.response import answers_of
 from orca_agent.work.runner import Finished
 from orca_http.local import is_loopback
 from orca_protocol.errors import InvalidError
@@ -86,3 +88,7 @@ class Services:
     prover: Prover | None = None
     #: set when the service ends: whoever waits is sent away
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def bill(self, ended: Finished) -> Bill | None:
+        """Return what a run cost by today's prices; None where a price or a usage is not known."""
+        return await self.registry.bill(answers_of(ended))

@@ -12,7 +12,7 @@ end          the whole response object, ``status`` and ``output`` in it; or ``er
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -23,7 +23,7 @@ from orca_agent.api.streams import Stream, batches
 from orca_agent.api.waiting import ended_run, leave
 from orca_agent.store.events import RunEvent
 from orca_agent.work.queue import Stored
-from orca_agent.work.runner import Finished
+from orca_agent.work.response import Shown
 from orca_protocol.errors import OrcaError
 from orca_protocol.spec import SwarmSpec
 
@@ -40,7 +40,7 @@ class SwarmStream(Stream):
         followers: Followers,
         stored: Stored,
         spec: SwarmSpec,
-        shown: Callable[[Finished], dict[str, Any]],
+        shown: Shown,
         *,
         kept: bool,
     ) -> None:
@@ -74,7 +74,7 @@ class SwarmStream(Stream):
             return
         if not is_begun:  # a run that asked nobody
             yield self._opening()
-        document = self._shown(ended)
+        document = self._shown(ended, await self.services.bill(ended))
         yield _frame("usage", document["usage"]) + _frame("end", document)
 
     def _opening(self) -> bytes:

@@ -1,23 +1,34 @@
 """The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run.
 
-``usage`` holds the providers' own figures; a cost is null where a price is not known, never an estimate. With ``tasks``,
+``usage`` holds the providers' own figures; a cost is null where a price or a usage is not known, never an estimate. With ``tasks``,
 ``output`` is a list of outputs, one for each task in order; SpreadSheetSwarm's is its table, whatever the tasks of its rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from orca_agent.models.facts import Bill, plain
 from orca_agent.work.runner import Finished
+from orca_protocol.model import Answer
 from orca_protocol.output import Output
 from orca_protocol.spec import SwarmSpec
+
+#: makes a response object of a run and what it cost
+Shown = Callable[[Finished, Bill | None], dict[str, Any]]
 
 #: parts of an output that only some swarm types have
 _WHERE_THERE_IS_ONE = ("notes", "tasks_completed", "votes", "generated_spec")
 
 
-def completion(finished: Finished) -> dict[str, Any]:
-    """Return the JSON document that a caller of the Swarms API gets, whatever the status."""
+def answers_of(finished: Finished) -> Iterator[Answer]:
+    """Yield what models answered in the run: what its cost is reckoned from (``Registry.bill``)."""
+    return (entry.answer for entry in finished.entries if entry.answer is not None)
+
+
+def completion(finished: Finished, bill: Bill | None = None) -> dict[str, Any]:
+    """Return the JSON document that a caller of the Swarms API gets, whatever the status. ``bill`` is None where it is unknown."""
     spec, output = finished.item.spec, finished.output
     document = output.document()
     agents = len((output.generated_spec or spec).agents)
@@ -35,7 +46,7 @@ def completion(finished: Finished) -> dict[str, Any]:
         "stopped": output.stopped,
         "number_of_agents": agents,
         "execution_time": seconds_of(finished),
-        "usage": {**tokens_of(output), "cost": None, "billing_info": billing_of(output, agents)},
+        "usage": {**tokens_of(output), "cost": cost_of(bill), "billing_info": billing_of(output, agents, bill)},
     }
 
 
@@ -56,14 +67,19 @@ def tokens_of(output: Output) -> dict[str, int]:
     }
 
 
-def billing_of(output: Output, agents: int) -> dict[str, Any]:
-    """Return the Swarms API's bill. There is no discount here, and no price for an agent as such."""
+def cost_of(bill: Bill | None) -> str | None:
+    """Return what the run cost in US dollars, exact."""
+    return None if bill is None else plain(bill.total)
+
+
+def billing_of(output: Output, agents: int, bill: Bill | None) -> dict[str, Any]:
+    """Return the Swarms API's bill, whose money is JSON numbers. There is no discount here, and no price for an agent as such."""
     tokens = tokens_of(output)
     return {
         "cost_breakdown": {
             "agent_cost": None,
-            "input_token_cost": None,
-            "output_token_cost": None,
+            "input_token_cost": None if bill is None else float(bill.input),
+            "output_token_cost": None if bill is None else float(bill.output),
             "token_counts": {
                 "total_input_tokens": tokens["input_tokens"],
                 "total_output_tokens": tokens["output_tokens"],
@@ -72,7 +88,7 @@ def billing_of(output: Output, agents: int) -> dict[str, Any]:
             "num_agents": agents,
             "night_time_discount_applied": False,
         },
-        "total_cost": None,
+        "total_cost": None if bill is None else float(bill.total),
         "discount_active": False,
         "discount_type": "none",
         "discount_percentage": 0,

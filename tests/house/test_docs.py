@@ -89,7 +89,7 @@ def test_every_setting_is_documented(module: str) -> None:
     text = page.read_text()
     names = environment(module)
     assert names, f"{module} reads no environment variable"
-    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", text, flags=re.MULTILINE))
+    rows = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", text, flags=re.MULTILINE))
     assert sorted(names - rows) == []
 
 

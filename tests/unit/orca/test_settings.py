@@ -14,7 +14,16 @@ from orca_protocol.errors import InvalidError
 from tests.house.repository import ROOT
 from tests.unit.orca.test_store_settings import VARIABLES as STORE_VARIABLES
 
-SECRETS = ("ORCA_API_KEY", "ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+SECRETS = (
+    "ORCA_API_KEY",
+    "ORCA_OPENAI_API_KEY",
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "OPENROUTER_API_KEY",
+    "OPENROUTER_API_KEY1",
+    "OPENROUTER_API_KEY2",
+    "OPENROUTER_API_KEY3",
+)
 SECRET = "sk-a-secret-that-must-not-be-seen"
 
 #: variable → what an operator writes, the attribute, what it must be
@@ -33,6 +42,17 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "OPENAI_API_KEY": (SECRET, "hosted_openai_api_key", SecretStr(SECRET)),
     "ANTHROPIC_API_KEY": (SECRET, "hosted_anthropic_api_key", SecretStr(SECRET)),
     "ORCA_ANTHROPIC_BASE_URL": ("http://127.0.0.1:1", "anthropic_base_url", "http://127.0.0.1:1"),
+    "OPENROUTER_API_KEY": (SECRET, "openrouter_api_key", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY1": (SECRET, "openrouter_api_key1", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY2": (SECRET, "openrouter_api_key2", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY3": (SECRET, "openrouter_api_key3", SecretStr(SECRET)),
+    "ORCA_OPENROUTER_BASE_URL": ("http://127.0.0.1:1/v1", "openrouter_base_url", "http://127.0.0.1:1/v1"),
+    "ORCA_MODEL_SERVERS": (
+        "ollama=http://h/v1, vllm=http://g?a=b",
+        "model_servers",
+        {"ollama": "http://h/v1", "vllm": "http://g?a=b"},
+    ),
+    "ORCA_MODEL_KEYS": (f"vllm={SECRET}", "model_keys", {"vllm": SecretStr(SECRET)}),
     "ORCA_MAX_IN_FLIGHT": ("7", "max_in_flight", 7),
     "ORCA_INFERENCE_RATE": ("0.25", "inference_rate", 0.25),
     "ORCA_PACKAGE_MAX_BYTES": ("4096", "package_max_bytes", 4096),
@@ -48,11 +68,15 @@ def test_each_variable_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     text, attribute, meant = VARIABLES[name]
     assert getattr(load_settings(), attribute) != meant
     monkeypatch.setenv(name, text)
+    if name == "ORCA_MODEL_KEYS":  # keys are for servers that are named
+        monkeypatch.setenv("ORCA_MODEL_SERVERS", "vllm=http://h/v1")
     assert getattr(load_settings(), attribute) == meant
 
 
 def test_the_variables_are_those_of_the_document_and_each_has_a_field() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([A-Z0-9_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE
+    )
     options = {"ORCA_PORT"}  # read by the commands that have --port
     assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | options)
     assert sorted(attribute for _, attribute, _ in VARIABLES.values()) == sorted(Settings.model_fields)
@@ -104,6 +128,41 @@ def test_everything_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings()
     assert [name for name in WRONG if name.removeprefix("ORCA_").lower() not in caught.value.detail.lower()] == []
     assert "http" not in caught.value.detail  # no link to another project's explanations
+
+
+def test_keys_of_named_servers_are_secrets_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCA_MODEL_SERVERS", "vllm=http://h/v1")
+    monkeypatch.setenv("ORCA_MODEL_KEYS", f"vllm={SECRET}")
+    settings = load_settings()
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert [secret.get_secret_value() for secret in settings.secrets] == [SECRET]
+
+
+def test_a_key_that_two_variables_name_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENROUTER_API_KEY", "OPENROUTER_API_KEY1", "OPENROUTER_API_KEY3"):
+        monkeypatch.setenv(name, SECRET if name != "OPENROUTER_API_KEY3" else f"{SECRET}3")
+    assert [key.get_secret_value() for key in load_settings().openrouter_keys] == [SECRET, f"{SECRET}3"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "keys", "said"),
+    [
+        ("openai=http://h/v1", "", "other than alias, anthropic, local, openai"),
+        ("Ollama=http://h/v1", "", "small letters"),
+        ("a/b=http://h/v1", "", "small letters"),
+        ("a=http://h/v1,a=http://g/v1", "", "one name twice"),
+        ("http://h/v1", "", "name=value"),
+        ("a=http://h/v1", f"b={SECRET}", "1 keys whose names are not in ORCA_MODEL_SERVERS"),
+        ("a=http://h/v1", f"{SECRET}=a", "1 keys whose names are not in ORCA_MODEL_SERVERS"),
+        ("a=http://h/v1", SECRET, "name=value"),
+    ],
+)
+def test_servers_and_keys_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch, servers: str, keys: str, said: str) -> None:
+    monkeypatch.setenv("ORCA_MODEL_SERVERS", servers)
+    monkeypatch.setenv("ORCA_MODEL_KEYS", keys)
+    with pytest.raises(InvalidError, match=said) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
 
 
 def test_secrets_are_not_in_what_settings_look_like(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from orca.postgres import EmbeddedPostgres
 from orca_agent.api.services import ApiSettings
 from orca_agent.app import create_app
+from orca_agent.models.facts import ModelFacts
 from orca_engine import REVISION
 from orca_engine.swarms import SWARMS
 from orca_protocol.errors import InvalidError
@@ -93,7 +94,10 @@ async def test_what_can_be_asked_for_is_listed(idle: Service) -> None:
     assert (await idle.client.get("/v1/swarms/available")).json() == {"success": True, "swarm_types": list(SWARMS)}
     document = (await idle.client.get("/v1/models/available")).json()
     assert (document["success"], document["count"], document["models"]) == (True, 2, ["scripted", "alias"])
-    assert document["catalogue"][1] == {"name": "alias", "provider": "scripted", "reachable": True, "detail": "→ scripted"}
+    shown = {"name": "alias", "provider": "scripted", "reachable": True, "detail": "→ scripted"}
+    assert document["catalogue"][1] == {**shown, **ModelFacts().document()}
+    assert (await idle.client.get("/v1/models/available?language=en&min_vram=8")).json()["models"] == []
+    assert code(await idle.client.get("/v1/models/available?min_vram=much")) == (400, "bad_filter")
 
 
 async def test_the_page_lists_the_routes_and_loads_nothing(idle: Service) -> None:
