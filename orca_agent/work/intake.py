@@ -9,8 +9,11 @@ import uuid
 from orca_agent.models.retry import Clock, SystemClock
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import RunRecord
+from orca_agent.store.ledger import Amounts
+from orca_agent.work.orders import Order
 from orca_agent.work.queue import RunQueue, Stored
 from orca_agent.work.runner import refuse_secrets
+from orca_engine.bounds import bound_of
 from orca_engine.item import Item
 from orca_engine.program import admit
 from orca_protocol.errors import InvalidError
@@ -28,13 +31,21 @@ class Intake:
         self._clock = clock or SystemClock()
 
     async def submit(
-        self, item: Item, spec: bytes, *, key: str, timeout: float | None = None, deadline: float | None = None
+        self,
+        item: Item,
+        spec: bytes,
+        *,
+        key: str,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        owner: str | None = None,
     ) -> Stored:
         """Store a run of ``item``, whose received bytes are ``spec``; the same ``key`` gets the same run again.
 
         ``timeout`` counts from now, so time in the queue is part of it; ``deadline`` stands for it where the moment itself is
-        known, in seconds since 1970. Raises InvalidError ``idempotency_key``,
-        ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item; LimitError ``queue_full``.
+        known, in seconds since 1970. ``owner`` is the API key whose run it is, within whose limits it stays. Raises InvalidError
+        ``idempotency_key``, ``idempotency_conflict``, ``secret_in_spec``, or what the engine has against the item; LimitError
+        ``queue_full``, and those of the key's limits.
         """
         if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
             raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
@@ -44,8 +55,15 @@ class Intake:
         run = RunRecord(str(uuid.uuid4()), item.id, spec, now, until)
         ends = timeout if deadline is None else f"at {deadline}"
         digest = hashlib.sha256(f"{item.id}\n{ends}\n".encode() + spec).hexdigest()
-        return await self._queue.submit(run, key=key, digest=digest, at_most=self._at_most)
+        order = None if owner is None else Order(owner, await asyncio.to_thread(_worst_case, item))
+        return await self._queue.submit(run, key=key, digest=digest, at_most=self._at_most, order=order)
 
     def _check(self, item: Item, spec: bytes) -> None:
         refuse_secrets(self._secrets, item, spec)
         admit(item.spec)
+
+
+def _worst_case(item: Item) -> Amounts:
+    """Return what a run of the item uses at most, as far as its spec bounds it."""
+    bound = bound_of(item.spec)
+    return Amounts(calls=bound.calls, output_tokens=bound.output_tokens)
