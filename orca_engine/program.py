@@ -18,7 +18,7 @@ from orca_engine.swarms import SWARMS
 from orca_engine.transcript import Said, Transcript, Turn
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import ENTRIES_MAX, Entry, Stop
-from orca_protocol.model import Answer, Failure
+from orca_protocol.model import Answer, Failure, ModelRequest
 from orca_protocol.output import Output, OutputMessage, UsageSum
 from orca_protocol.spec import DEFAULT_SWARM_TYPE, SwarmSpec
 
@@ -165,7 +165,7 @@ def output_of(item: Item, end: Ended, entries: Iterable[Entry]) -> Output:
 
 def usage_of(entries: Iterable[Entry]) -> UsageSum:
     """Sum what the providers reported."""
-    asked = [entry for entry in entries if entry.stop is None]
+    asked = [entry for entry in entries if entry.stop is None and isinstance(entry.request, ModelRequest)]
     usages = [entry.answer.usage for entry in asked if entry.answer is not None]
     reported = [usage for usage in usages if usage is not None]
     return UsageSum(  # cannot overflow: one usage and the number of entries are both bounded

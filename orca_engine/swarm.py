@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from orca_engine.item import Item
-from orca_engine.machine import Call, all_of, ask
-from orca_engine.transcript import Transcript, Turn, messages_for, system_message
-from orca_protocol.journal import Outcome, Path, Stop
+from orca_engine.machine import Call, all_of, ask, ask_model
+from orca_engine.transcript import Said, Transcript, Turn, messages_for, system_message
+from orca_protocol.journal import Path, Stop
 from orca_protocol.model import Answer, Failure, Message, ModelRequest
 from orca_protocol.output import Note, VoteCount
 from orca_protocol.spec import AgentSpec, SwarmSpec
+from orca_protocol.world import Input, InputRequest
 
 Status = Literal["success", "partial", "error"]
+
+#: an agent's system prompt, or what became of the attempt to have it written
+Prompt = Answer | Failure | Stop | str | None
 
 #: loop 0 holds what happens before the first pass
 PREPARATION = 0
@@ -56,7 +60,7 @@ class Onward:
 class Swarm:
     """One run's agents and their prompts."""
 
-    def __init__(self, item: Item, lead: AgentSpec | None, prompts: Mapping[str, Outcome | str | None], loops_before: int) -> None:
+    def __init__(self, item: Item, lead: AgentSpec | None, prompts: Mapping[str, Prompt], loops_before: int) -> None:
         self._item = item
         self._lead = lead
         self._prompts = prompts
@@ -93,10 +97,21 @@ class Swarm:
         while True:
             path = Path(self._loops_before + loop, step, place, len(own))
             messages = messages_for(agent.agent_name, system, transcript, after, own)
-            outcome = await ask(Call(path, agent.agent_name, request_for(self._item, agent, path, messages)))
+            outcome = await ask_model(Call(path, agent.agent_name, request_for(self._item, agent, path, messages)))
             if not isinstance(outcome, Answer) or len(own) + 1 == agent.max_loops:
                 return Turn(agent.agent_name, outcome)
             own.append(outcome.content)
+
+    async def consult(self, name: str, transcript: Transcript, *, loop: int, step: int, place: int = 0) -> Turn:
+        """Ask a person, who reads ``transcript`` as an agent called ``name`` would, and speaks as it."""
+        path = Path(self._loops_before + loop, step, place)
+        messages = (*transcript.opening, *transcript.seen_by(name))
+        outcome = await ask(Call(path, name, InputRequest(messages=messages)))
+        if isinstance(outcome, Input):
+            return Turn(name, Said(outcome.content))
+        if not isinstance(outcome, Failure | Stop):
+            raise RuntimeError(f"path {path}: a person was answered by {type(outcome).__name__}")
+        return Turn(name, outcome)
 
     async def panel(
         self, agents: Iterable[AgentSpec], transcript: Transcript, *, loop: int, step: int, after: Sequence[Message] = ()
@@ -146,7 +161,7 @@ async def prepare(
     have taken, ``step`` what its preparation has taken.
     """
     everybody = (*speakers, *(() if lead is None else (lead,)))
-    prompts: dict[str, Outcome | str | None] = {agent.agent_name: agent.system_prompt for agent in everybody}
+    prompts: dict[str, Prompt] = {agent.agent_name: agent.system_prompt for agent in everybody}
     writers = [
         (place, agent) for place, agent in enumerate(item.spec.agents) if agent.auto_generate_prompt and agent.agent_name in prompts
     ]
@@ -156,7 +171,7 @@ async def prepare(
     return Swarm(item, lead, prompts, loops_before)
 
 
-async def _write_prompt(item: Item, agent: AgentSpec, task: str, path: Path) -> Outcome:
+async def _write_prompt(item: Item, agent: AgentSpec, task: str, path: Path) -> Answer | Failure | Stop:
     facts = [
         f"Agent: {agent.agent_name}",
         f"Role: {agent.role}",
@@ -168,7 +183,7 @@ async def _write_prompt(item: Item, agent: AgentSpec, task: str, path: Path) -> 
         Message(role="system", content=_PROMPT_WRITER),
         Message(role="user", content="\n".join(fact for fact in facts if fact)),
     )
-    return await ask(Call(path, agent.agent_name, request_for(item, agent, path, messages)))
+    return await ask_model(Call(path, agent.agent_name, request_for(item, agent, path, messages)))
 
 
 def was_stopped(turns: Iterable[Turn]) -> bool:

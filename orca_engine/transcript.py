@@ -24,7 +24,7 @@ _GO_ON = Message(role="user", content=GO_ON)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the engine read out of an answer that was a decision, or counted: text that no model wrote as it stands."""
+    """Text that no model wrote as it stands: what the engine read out of a decision, or counted, or what a person said."""
 
     content: str
 

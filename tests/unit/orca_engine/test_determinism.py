@@ -89,7 +89,7 @@ def test_completion_order_changes_neither_journal_nor_output(world: tuple[dict[s
     assert journal(first) == journal(shuffled)
     assert write(output) == write(again)
     assert len(first) <= calls_at_most(item.spec)
-    assert sum(entry.request.max_tokens for entry in first) <= output_tokens_at_most(item.spec)
+    assert sum(entry.asked.max_tokens for entry in first) <= output_tokens_at_most(item.spec)
     if output.status == "success":
         assert output.output
         assert all(message.content is not None for message in output.output)

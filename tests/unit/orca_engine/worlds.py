@@ -16,6 +16,7 @@ from orca_protocol.canonical import digest_of
 from orca_protocol.journal import Entry, Outcome, Path, Stop, entry_for, journal_bytes
 from orca_protocol.model import Answer, Failure, ModelIdentity, Usage
 from orca_protocol.output import Output
+from orca_protocol.world import Input, InputRequest
 
 
 def agent(name: str, **fields: Any) -> dict[str, Any]:
@@ -28,16 +29,18 @@ def item_of(**fields: Any) -> Item:
 
 def prompt(call: Call) -> str:
     """Everything that the model reads."""
-    return "\n".join(message.content for message in call.request.messages)
+    return "\n".join(message.content for message in call.asked.messages)
 
 
 def out(call: Call) -> Outcome:
     """The answer that a world without trouble gives: it names the agent and the path."""
+    if isinstance(call.request, InputRequest):
+        return Input(content=f"input({call.path})")
     return Answer(
         content=f"out({call.name},{call.path})",
         finish_reason="stop",
-        model=ModelIdentity(provider="scripted", model=call.request.model),
-        usage=Usage(input_tokens=len(call.request.messages), output_tokens=3),
+        model=ModelIdentity(provider="scripted", model=call.asked.model),
+        usage=Usage(input_tokens=len(call.asked.messages), output_tokens=3),
     )
 
 
@@ -50,7 +53,7 @@ def saying(call: Call, text: str) -> Outcome:
 
 def asks(call: Call, marker: str) -> bool:
     """Whether the call is a question of that kind."""
-    return any(message.role == "user" and marker in message.content for message in call.request.messages)
+    return any(message.role == "user" and marker in message.content for message in call.asked.messages)
 
 
 LEAD = {"model_name": "lead-model", "max_tokens": 77, "temperature": 0}
