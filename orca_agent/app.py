@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
-from orca_agent.api import catalogue, completions, health, page, runs
-from orca_agent.api.access import guard
+from orca_agent.api import catalogue, completions, health, limits, page, runs
 from orca_agent.api.problems import PROBLEMS
+from orca_agent.api.rates import RateHeaders
 from orca_agent.api.services import Services
 from orca_http.bounds import Bounds
 from orca_http.local import LocalOnly
@@ -22,12 +22,13 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp
     """
     app = FastAPI(title="Orca agent", version=services.version, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(health.routes(services))
-    for room in (runs, completions, catalogue):
-        app.include_router(room.routes(services), dependencies=[Depends(guard(services.settings))])
+    for room in (runs, completions, catalogue, limits):
+        app.include_router(room.routes(services), dependencies=[Depends(services.gate.guard)])
     for router in routers:
         app.include_router(router)
     page.install(app)
     PROBLEMS.install(app)
     settings = services.settings
     inner: ASGIApp = LocalOnly(app, PROBLEMS) if settings.is_local else app
-    return Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")
+    bounded = Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")
+    return RateHeaders(bounded)

@@ -56,6 +56,7 @@ def database_url(postgres: EmbeddedPostgres) -> str:
                        WHERE datname = current_database() AND pid <> pg_backend_pid()""")
         db.execute("SET search_path = orca_agent")
         db.execute("TRUNCATE runs, entries, events, event_counts, queue, procrastinate_jobs, procrastinate_workers CASCADE")
+        db.execute("TRUNCATE api_keys, reservations, rate_windows, rate_hits CASCADE")
         db.execute("TRUNCATE proofs, assignments, reviews, rounds CASCADE")
     return postgres.url
 

@@ -21,8 +21,8 @@ from pydantic import SecretStr
 from starlette.requests import Request
 
 from orca_agent.api.failures import Failures, peer_of
-from orca_agent.api.rates import Rates
-from orca_agent.store.keys import SCOPES, ApiKey, KeyStore, Scope, digest_of
+from orca_agent.api.rates import Rates, Window
+from orca_agent.store.keys import ApiKey, KeyStore, Scope, digest_of
 from orca_http.reading import api_key_of
 from orca_protocol.errors import InvalidError
 
@@ -36,9 +36,10 @@ _KNOWN_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``key`` is None for the operator."""
+    """Who asks. ``key`` is None for the operator; ``secret`` is what was shown."""
 
     key: ApiKey | None = None
+    secret: SecretStr | None = None
 
     @property
     def owner(self) -> str | None:
@@ -60,13 +61,17 @@ class Caller:
             said = f"this needs the scope {scope}; the key {self.key.name} has {', '.join(self.key.scopes)}"
             raise InvalidError("scope_missing", said)
 
+    def is_betrayed_by(self, data: bytes) -> bool:
+        """Whether what the caller showed stands in ``data``."""
+        return self.secret is not None and self.secret.get_secret_value().encode("utf-8", "surrogateescape") in data
+
     def sees(self, owner: str | None) -> bool:
         """Whether a run of ``owner`` is this caller's business."""
         return self.is_admin or owner == self.owner
 
 
 class Gate:
-    """Lets requests in. ``operator`` is the operator's key; None: who reaches the service is its operator, until a key was issued."""
+    """Lets requests in. Without an ``operator`` key, who reaches the service is its operator, until a key was issued."""
 
     def __init__(self, operator: SecretStr | None, keys: KeyStore, rates: Rates, failures: Failures) -> None:
         self._operator = None if operator is None else digest_of(operator.get_secret_value())
@@ -87,6 +92,10 @@ class Gate:
             await self._let_in(request, scope)
 
         return check
+
+    async def windows(self, key: ApiKey) -> list[Window]:
+        """Return how a key stands in each of its windows."""
+        return await self._rates.windows(key)
 
     async def _let_in(self, request: Request, scope: Scope) -> None:
         """Keep who asks with the request. Raises InvalidError ``credentials_…``, ``scope_missing``; LimitError."""
@@ -111,7 +120,7 @@ class Gate:
         # Digests have one length: how much of a guess is right cannot be told from the time that comparing takes.
         if self._operator is not None and hmac.compare_digest(self._operator, digest):
             self._known[digest] = True
-            return Caller()
+            return Caller(secret=SecretStr(secret))
         key = await self._keys.find(secret)
         try:
             found = _valid(key)
@@ -120,7 +129,7 @@ class Gate:
             self._failures.add(peer)
             raise
         self._known[digest] = True
-        return Caller(found)
+        return Caller(found, SecretStr(secret))
 
     async def _is_open(self) -> bool:
         if self._operator is not None:
@@ -140,13 +149,12 @@ def caller_of(request: Request) -> Caller:
 def _valid(key: ApiKey | None) -> ApiKey:
     """Return the key, if it opens anything. Only who has a key's secret learns that it expired or was revoked."""
     if key is None:
-        raise InvalidError("credentials_unknown", "this service knows no such key; its operator issues keys with: orca key issue NAME")
+        raise InvalidError(
+            "credentials_unknown", "this service knows no such key; its operator issues keys with: orca key issue NAME"
+        )
     state = key.state(datetime.now(UTC))
     if state == "revoked":
         raise InvalidError("credentials_revoked", f"the key {key.name} was revoked; ask the operator for another one")
     if state == "expired":
         raise InvalidError("credentials_expired", f"the key {key.name} has expired; ask the operator for another one")
     return key
-
-
-__all__ = ["SCOPES", "Caller", "Gate", "Guard", "caller_of"]

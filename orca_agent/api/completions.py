@@ -9,12 +9,15 @@ nothing to call a success: the answer is a problem, which names the run and hold
     500 run_failed      it could not be run      400 …               what is wrong with the spec, or a model that is not there
 
 Who goes away before the end wants no answer: the run is cancelled, unless the request said ``on_disconnect=continue``.
+Who says ``cache=true`` takes an answer that the same request got before; see ``kept``. A request with an Idempotency-Key is
+answered by its own run, and its answer is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -23,10 +26,12 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from orca_agent.api.access import caller_of
+from orca_agent.api.kept import request_key
 from orca_agent.api.problems import PROBLEMS
 from orca_agent.api.runs import IDEMPOTENCY, finished, store
 from orca_agent.api.services import Services
-from orca_agent.api.streams import until_gone
+from orca_agent.api.streams import ON_DISCONNECT, on_disconnect, until_gone
 from orca_agent.models.retry import stamp
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import completion
@@ -38,11 +43,11 @@ from orca_http.reading import body_schema, choice_of, one_of, read_json, refuse_
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Strict
-from orca_protocol.spec import AgentSpec, SwarmSpec
+from orca_protocol.spec import AgentSpec, SwarmSpec, read_spec
 
-_CHOICES = ("cancel", "continue")
-_ON_DISCONNECT = {"name": "on_disconnect", "in": "query", "schema": {**one_of(_CHOICES), "default": "cancel"}}
-_PARAMETERS = {"parameters": [IDEMPOTENCY, _ON_DISCONNECT]}
+_YES_OR_NO = ("true", "false")
+_CACHE = {"name": "cache", "in": "query", "schema": {**one_of(_YES_OR_NO), "default": "false"}}
+_PARAMETERS = {"parameters": [IDEMPOTENCY, on_disconnect("cancel"), _CACHE]}
 #: what stands before the reason of a run that failed for something that is wrong with it
 _MODEL = re.compile(r"(model_unavailable|model_ambiguous): (.*)", re.DOTALL)
 
@@ -78,8 +83,7 @@ class _Completions:
     async def swarm(self, request: Request) -> Response:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
-        ended = await self._ended(request, await request.body())
-        return _answer(ended, completion(ended))
+        return await self._answered(request, await request.body(), completion)
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
@@ -88,12 +92,31 @@ class _Completions:
             raise InvalidError("history_unsupported", "history: this version begins every run anew; put what matters into task")
         agent = wanted.agent_config.document()
         spec = {"name": wanted.agent_config.agent_name, "agents": [agent], "task": wanted.task}
-        ended = await self._ended(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}))
-        return _answer(ended, _agent_document(ended))
+        return await self._answered(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}), _agent_document)
+
+    async def _answered(self, request: Request, spec: bytes, shape: Callable[[Finished], dict[str, Any]]) -> Response:
+        """Answer with a kept answer, where the request takes one, or else with what the run said."""
+        if choice_of(request, "cache", _YES_OR_NO) != "true":
+            ended = await self._ended(request, spec)
+            return _answer(ended, shape(ended))
+        asked = await asyncio.to_thread(read_spec, spec)
+        key = request_key(caller_of(request).owner, request.url.path, asked)
+        answers = self._services.answers
+        kept = answers.find(key) if "idempotency-key" not in request.headers else None
+        if kept is not None:
+            return kept
+        ended = await self._ended(request, spec)
+        document = shape(ended)
+        response = _answer(ended, document)
+        is_kept = ended.output.status == "success"
+        if is_kept:
+            answers.keep(key, json_answer(200, document))
+        response.headers["Cache-Status"] = "orca; fwd=miss; stored" if is_kept else "orca; fwd=miss"
+        return response
 
     async def _ended(self, request: Request, spec: bytes) -> Finished:
         """Store the run and wait for its end."""
-        is_kept = choice_of(request, "on_disconnect", _CHOICES) == "continue"
+        is_kept = choice_of(request, "on_disconnect", ON_DISCONNECT) == "continue"
         stored = await store(request, self._services, spec)
         own_time(request.scope)
         if await self._is_gone_before_the_end(request, stored.run_id):

@@ -38,7 +38,7 @@ class Failures:
         counted = self._counts.get(peer)
         if counted is not None and counted[0] >= self._at_most:
             wait = max(1.0, counted[1] - self._clock())
-            said = f"{self._at_most} requests from your address came without a valid key; no more are looked at for {math.ceil(wait)} s"
+            said = f"{self._at_most} requests from your address had no valid key; no more are looked at for {math.ceil(wait)} s"
             raise LimitError("too_many_failures", said, retry_after=wait)
 
 

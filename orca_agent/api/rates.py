@@ -1,14 +1,15 @@
 """How often a key may ask: moving windows of the ``limits`` library, shared by all processes; told in every answer's headers.
 
-    X-RateLimit-Limit-Minute, X-RateLimit-Remaining-Minute, X-RateLimit-Reset (Unix seconds: when the minute has room again)
-    X-RateLimit-Limit-Day, X-RateLimit-Remaining-Day                          where the key has a limit by day
+X-RateLimit-Limit-Minute, X-RateLimit-Remaining-Minute, X-RateLimit-Reset (Unix seconds: when the minute has room again)
+X-RateLimit-Limit-Day, X-RateLimit-Remaining-Day                          where the key has a limit by day
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,11 +54,9 @@ class Rates:
 
     async def hit(self, key: ApiKey, request: Request) -> None:
         """Count a request of the key, and keep with the request what its answer says. Raises LimitError ``rate_limited``."""
-        try:
+        with _saying_so():
             full = await self._first_full(key)
-            windows = await self.windows(key)
-        except StorageError as error:
-            raise _unavailable(error) from error
+        windows = await self.windows(key)
         setattr(request.state, _STATE, windows)
         if full is not None:
             (window,) = [window for window in windows if window.per == full]
@@ -68,9 +67,10 @@ class Rates:
     async def windows(self, key: ApiKey) -> list[Window]:
         """Return how a key stands in each of its windows."""
         found = []
-        for per, item in _items(key):
-            stats = await self._limiter.get_window_stats(item, key.id)
-            found.append(Window(per, item.amount, max(0, stats.remaining), stats.reset_time))
+        with _saying_so():
+            for per, item in _items(key):
+                stats = await self._limiter.get_window_stats(item, key.id)
+                found.append(Window(per, item.amount, max(0, stats.remaining), stats.reset_time))
         return found
 
     async def _first_full(self, key: ApiKey) -> Per | None:
@@ -111,6 +111,13 @@ def _items(key: ApiKey) -> list[tuple[Per, RateLimitItem]]:
     return found
 
 
-def _unavailable(error: StorageError) -> UnavailableError:
-    said = " ".join(str(error.storage_error).split())
-    return UnavailableError("limits_unavailable", f"the server of the rate limits (ORCA_LIMITS_URL) could not be used: {said}")
+@contextmanager
+def _saying_so() -> Iterator[None]:
+    """Let a storage that does not answer be one of ours."""
+    try:
+        yield
+    except StorageError as error:
+        said = " ".join(str(error.storage_error).split())
+        raise UnavailableError(
+            "limits_unavailable", f"the server of the rate limits (ORCA_LIMITS_URL) did not answer: {said}"
+        ) from error

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,7 +20,8 @@ from orca_agent.api.documents import rfc3339
 from orca_agent.api.services import Services
 from orca_agent.store.events import RunEvent
 from orca_http.bounds import own_time
-from orca_protocol.errors import LimitError, UnavailableError
+from orca_http.reading import one_of
+from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,15 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 #: how long a reader waits before it comes again, in milliseconds
 _BEGIN = b"retry: 1000\n\n"
 _ALIVE = b": alive\n\n"
+
+
+#: what becomes of a run whose caller goes away before its end
+ON_DISCONNECT = ("cancel", "continue")
+
+
+def on_disconnect(default: str) -> dict[str, Any]:
+    """Return what a route says of the choice in the OpenAPI document."""
+    return {"name": "on_disconnect", "in": "query", "schema": {**one_of(ON_DISCONNECT), "default": default}}
 
 
 class Followers:
@@ -57,7 +68,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, services: Services, followers: Followers, run_id: str, after: int) -> None:
+    def __init__(
+        self, services: Services, followers: Followers, run_id: str, after: int, *, is_ended_by_leaving: bool = False
+    ) -> None:
         super().__init__(headers=_HEADERS, media_type=self.media_type)
         del self.headers["content-length"]
         self._services = services
@@ -65,6 +78,7 @@ class EventStream(Response):
         self._followers = followers
         self._run_id = run_id
         self._after = after
+        self._is_ended_by_leaving = is_ended_by_leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what there is and what comes, within this stream's own limits."""
@@ -76,6 +90,7 @@ class EventStream(Response):
                 async with aclosing(self._frames()) as frames:
                     async for frame in frames:
                         if gone.done():
+                            await self._left()
                             return
                         if frame:
                             await self._send({"type": "http.response.body", "body": frame, "more_body": True}, send)
@@ -83,8 +98,18 @@ class EventStream(Response):
         except TimeoutError:
             # Returning without the end of the answer breaks the connection off.
             _log.info("a reader of run %s took nothing for %s s and is cut off", self._run_id, self._settings.send_seconds)
+            await self._left()
         finally:
             gone.cancel()
+
+    async def _left(self) -> None:
+        """The reader is gone: end the run, if that was wanted."""
+        if not self._is_ended_by_leaving:
+            return
+        try:
+            await self._services.queue.cancel(self._run_id)
+        except InvalidError:
+            return  # it has ended, or is being cancelled already
 
     async def _send(self, message: dict[str, object], send: Send) -> None:
         async with asyncio.timeout(self._settings.send_seconds):

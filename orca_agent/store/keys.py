@@ -105,7 +105,9 @@ class KeyStore(Records):
     async def issue(self, name: str, terms: KeyTerms, *, expires: datetime | None = None) -> tuple[ApiKey, SecretStr]:
         """Make a key and return it with its secret, which is kept nowhere. Raises InvalidError ``key_name``, ``key_name_taken``."""
         if not _NAME.fullmatch(name):
-            raise InvalidError("key_name", f"{name[:80]!r}: a key's name is 1 to 63 of A-Z a-z 0-9 . _ @ -, a letter or digit first")
+            raise InvalidError(
+                "key_name", f"{name[:80]!r}: a key's name is 1 to 63 of A-Z a-z 0-9 . _ @ -, a letter or digit first"
+            )
         secret = SecretStr(_PREFIX + secrets.token_urlsafe(32))
         sql = f"""INSERT INTO api_keys (id, name, sha256, scopes, {_LIMITS}, expires)
                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_KEY}"""  # noqa: S608 - constants only
@@ -116,7 +118,9 @@ class KeyStore(Records):
         try:
             (made,) = await self._keys(sql, values)
         except _TakenError as error:
-            raise InvalidError("key_name_taken", f"there is a key {name!r} already; revoke it first, or choose another name") from error
+            raise InvalidError(
+                "key_name_taken", f"there is a key {name!r} already; revoke it first, or choose another name"
+            ) from error
         return made, secret
 
     async def find(self, secret: str) -> ApiKey | None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from orca_agent.store.database import Connection
+from orca_protocol.budget import Budget
 
 _AXES = "calls, input_tokens, output_tokens, cost"
 _TERMS = """
@@ -24,8 +25,8 @@ _TAKEN = """
 SELECT is_settled, sum(calls)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost)
   FROM reservations WHERE key_id = %s AND day = %s GROUP BY is_settled
 """
-_RESERVE = f"INSERT INTO reservations (run_id, key_id, day, {_AXES}) VALUES (%s, %s, %s, %s, %s, %s, %s)"
-_RESERVED = f"SELECT {_AXES} FROM reservations WHERE run_id = %s AND NOT is_settled FOR UPDATE"
+_RESERVE = f"INSERT INTO reservations (run_id, key_id, day, {_AXES}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants only
+_RESERVED = f"SELECT {_AXES} FROM reservations WHERE run_id = %s AND NOT is_settled FOR UPDATE"  # noqa: S608 - constants only
 _SETTLE = """
 UPDATE reservations SET calls = %s, input_tokens = %s, output_tokens = %s, cost = %s, is_settled = true WHERE run_id = %s
 """
@@ -44,6 +45,12 @@ class Amounts:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: Decimal | None = None
+
+    @classmethod
+    def of(cls, budget: Budget) -> Amounts:
+        """Return what a budget bounds, apart from time."""
+        cost = None if budget.cost is None else Decimal(budget.cost)
+        return cls(budget.calls, budget.input_tokens, budget.output_tokens, cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +129,6 @@ async def settle(db: Connection, run_id: str, spent: Amounts) -> None:
 
 def _asked(times: int, is_answered: bool, usage: str | None, input_bytes: int | None, max_tokens: int | None) -> Asked:
     said: dict[str, Any] | None = None if usage is None else json.loads(usage)
-    return Asked(times, is_answered, None if said is None else (said["input_tokens"], said["output_tokens"]), input_bytes, max_tokens)
+    return Asked(
+        times, is_answered, None if said is None else (said["input_tokens"], said["output_tokens"]), input_bytes, max_tokens
+    )

@@ -50,6 +50,9 @@ WITH over AS (DELETE FROM rate_windows WHERE key IN (
 DELETE FROM rate_hits USING over WHERE rate_hits.key = over.key
 """
 
+#: hits between two looks for windows that are over
+_FORGET_EVERY = 1000
+
 
 class PostgresWindows(Storage, MovingWindowSupport):
     """The windows in the database at ``url``, for one event loop. Errors: UnavailableError ``limits_unavailable``."""
@@ -59,6 +62,7 @@ class PostgresWindows(Storage, MovingWindowSupport):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._pool = pool_of(url, "orca-limits", size=4)
+        self._judged = 0
 
     async def __aenter__(self) -> Self:
         async with self._saying_so():
@@ -67,6 +71,7 @@ class PostgresWindows(Storage, MovingWindowSupport):
             except psycopg.Error:
                 await self._pool.close()
                 raise
+        await self.forget()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -81,6 +86,9 @@ class PostgresWindows(Storage, MovingWindowSupport):
         """Take ``amount`` hits of the window, if it has room for all of them."""
         if amount > limit:
             return False
+        self._judged += 1
+        if self._judged % _FORGET_EVERY == 0:
+            await self.forget()
         async with self._transaction() as db:
             values = {"key": key, "limit": limit, "expiry": expiry, "amount": amount}
             await db.execute(_LOCK, values)
@@ -145,4 +153,3 @@ class PostgresWindows(Storage, MovingWindowSupport):
         except psycopg.Error as error:
             said = " ".join(str(error).split())
             raise UnavailableError("limits_unavailable", f"the database of the rate limits could not be used: {said}") from error
-

@@ -1,7 +1,8 @@
 """Decides what a run of a key may use of the day, and counts what it used. Pure: the queue carries it out.
 
-A run reserves its worst case when it is stored and gives back at its end what it did not use. Where nothing bounds a run but
-the key, it reserves all that the day leaves: others wait for its end, and no two runs together go beyond.
+A run reserves its worst case when it is stored and gives back at its end what it did not use. What only its end tells (input
+tokens, money) is reserved as a whole: where the key bounds it, other runs wait for that end. So what a day allows is exceeded
+by one run at most, and never in what is known before.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
 from orca_agent.store.ledger import Amounts, Asked, Taken, Terms
 from orca_protocol.errors import LimitError
 
 _AXES = tuple(field.name for field in fields(Amounts))
-_WORDS = {"calls": "model calls", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost": "money"}
+_WORDS = {"calls": "model calls", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost": "US dollars"}
 #: what is only reserved may be given back any moment
 _SOON = 10.0
 
@@ -26,34 +26,40 @@ def day_of(at: float) -> date:
     return datetime.fromtimestamp(at, UTC).date()
 
 
-def least(*amounts: Amounts) -> Amounts:
-    """Return the strictest of several bounds, each part for itself."""
-    return Amounts(**{axis: min((one for one in _parts(amounts, axis) if one is not None), default=None) for axis in _AXES})
-
-
 def refuse_beyond(terms: Terms, unfinished: int) -> None:
     """Raise LimitError ``too_many_runs`` where a key has as many runs under way as it may."""
     if unfinished >= terms.concurrent:
-        said = f"{terms.concurrent} runs of key {terms.name} have not ended; wait until some have, or cancel some"
+        said = f"{terms.concurrent} runs of the key {terms.name} have not ended; wait until some have, or cancel some"
         raise LimitError("too_many_runs", said, retry_after=_SOON)
 
 
 def grant(terms: Terms, taken: Taken, wanted: Amounts, at: float) -> Amounts:
-    """Return what a run that may use ``wanted`` is granted of the day: so much, or what is left.
+    """Return what a run that uses ``wanted`` at most may use of the day: so much, or all that is left where nothing bounds it.
 
-    Raises LimitError ``day_budget_spent`` (come again tomorrow), ``day_budget_reserved`` (come again when other runs ended).
+    Raises LimitError ``day_budget_small`` (it never fits), ``day_budget_spent`` (come again tomorrow), ``day_budget_reserved``
+    (come again when other runs have ended).
     """
+    left = left_of(terms.daily, taken)
+    granted: dict[str, Any] = {}
     for axis in _AXES:
-        ceiling, spent, reserved = (getattr(one, axis) or 0 for one in (terms.daily, taken.spent, taken.reserved))
-        if getattr(terms.daily, axis) is None or spent + reserved < ceiling:
+        ceiling, spent, need = (getattr(one, axis) for one in (terms.daily, taken.spent, wanted))
+        granted[axis] = need
+        if ceiling is None:
             continue
-        said = f"the {ceiling} of {_WORDS[axis]} that key {terms.name} may use on {day_of(at)} (UTC)"
-        if spent >= ceiling:
-            raise LimitError("day_budget_spent", f"{said} are used", retry_after=_until_tomorrow(at))
-        raise LimitError(
-            "day_budget_reserved", f"{said} are used, or reserved by runs that go on; wait for their end", retry_after=_SOON
-        )
-    return least(wanted, left_of(terms.daily, taken))
+        least = 0 if need is None else need
+        granted[axis] = getattr(left, axis) if need is None else need
+        if getattr(left, axis) >= least and getattr(left, axis) > 0:
+            continue
+        words = _WORDS[axis]
+        if least > ceiling:
+            said = f"the run may use up to {need} {words}, the key {terms.name} {ceiling} a day: make the run smaller"
+            raise LimitError("day_budget_small", said)
+        said = f"{getattr(left, axis)} of the {ceiling} {words} that the key {terms.name} has on {day_of(at)} (UTC) are left"
+        said += "" if need is None else f"; the run may use up to {need}"
+        if spent is not None and (spent >= ceiling or spent + least > ceiling):
+            raise LimitError("day_budget_spent", f"{said}. They are used; come again tomorrow", retry_after=_until_tomorrow(at))
+        raise LimitError("day_budget_reserved", f"{said}. Others are reserved by runs that have not ended", retry_after=_SOON)
+    return Amounts(**granted)
 
 
 def left_of(daily: Amounts, taken: Taken) -> Amounts:
@@ -84,10 +90,6 @@ def spent_by(asked: Iterable[Asked], reserved: Amounts) -> Amounts:
             inputs += one.input_bytes or 0
             outputs += one.max_tokens or 0
     return Amounts(calls, inputs, outputs, reserved.cost)
-
-
-def _parts(amounts: Iterable[Amounts], axis: str) -> list[int | Decimal | None]:
-    return [getattr(one, axis) for one in amounts]
 
 
 def _until_tomorrow(at: float) -> float:

@@ -9,13 +9,13 @@ import uuid
 from orca_agent.models.retry import Clock, SystemClock
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import RunRecord
-from orca_agent.store.ledger import Amounts
 from orca_agent.work.orders import Order
 from orca_agent.work.queue import RunQueue, Stored
 from orca_agent.work.runner import refuse_secrets
 from orca_engine.bounds import bound_of
 from orca_engine.item import Item
 from orca_engine.program import admit
+from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError
 
 _KEY_MAX = 255
@@ -63,7 +63,7 @@ class Intake:
         admit(item.spec)
 
 
-def _worst_case(item: Item) -> Amounts:
+def _worst_case(item: Item) -> Budget:
     """Return what a run of the item uses at most, as far as its spec bounds it."""
     bound = bound_of(item.spec)
-    return Amounts(calls=bound.calls, output_tokens=bound.output_tokens)
+    return Budget(calls=bound.calls, output_tokens=bound.output_tokens)

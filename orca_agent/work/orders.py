@@ -12,6 +12,7 @@ from orca_agent.store.database import Connection
 from orca_agent.store.journal import RunRecord
 from orca_agent.store.ledger import Amounts, asked_of, locked_terms, reserve, reserved_of, settle, taken_of, unfinished_of
 from orca_agent.work.ceilings import day_of, grant, refuse_beyond, spent_by
+from orca_protocol.budget import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Order:
     """For which API key a run is stored, and what it uses at most."""
 
     owner: str
-    wanted: Amounts
+    wanted: Budget
 
 
 async def place_order(db: Connection, order: Order, run: RunRecord) -> None:
@@ -27,7 +28,7 @@ async def place_order(db: Connection, order: Order, run: RunRecord) -> None:
     terms = await locked_terms(db, order.owner)
     refuse_beyond(terms, await unfinished_of(db, order.owner))
     day = day_of(run.started)
-    granted = grant(terms, await taken_of(db, order.owner, day), order.wanted, run.started)
+    granted = grant(terms, await taken_of(db, order.owner, day), Amounts.of(order.wanted), run.started)
     await reserve(db, run.id, order.owner, day, granted)
 
 

@@ -11,13 +11,18 @@ from typing import Any
 
 import httpx
 
+from orca_agent.api.access import Gate
+from orca_agent.api.failures import Failures
+from orca_agent.api.rates import Rates
 from orca_agent.api.services import ApiSettings, ProofRef, Services
 from orca_agent.app import create_app
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Policy
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.events import EventLog
+from orca_agent.store.keys import ApiKey, KeyStore, KeyTerms
 from orca_agent.store.postgres import PostgresJournal
+from orca_agent.store.windows import PostgresWindows
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
@@ -43,6 +48,14 @@ class Event:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Somebody who has a key, and the header that shows it."""
+
+    key: ApiKey
+    shown: dict[str, str]
+
+
 class Proving:
     """A prover that proves nothing."""
 
@@ -61,6 +74,10 @@ class Service:
         self.services, self.model, self.worker, self.prover = services, model, worker, prover
         self.address = ""
         self.client = httpx.AsyncClient()
+
+    async def issue(self, name: str = "someone", **terms: Any) -> Holder:
+        key, secret = await self.services.keys.issue(name, KeyTerms(**terms))
+        return Holder(key, {"x-api-key": secret.get_secret_value()})
 
     async def store(self, spec: dict[str, Any], **headers: str) -> str:
         answer = await self.client.post("/v1/runs", json={"spec": spec}, headers=headers)
@@ -117,6 +134,13 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 @asynccontextmanager
+async def gate_over(url: str, api: ApiSettings) -> AsyncIterator[tuple[Gate, KeyStore]]:
+    """A gate over the database at ``url``, and its keys."""
+    async with KeyStore(url) as keys, PostgresWindows(url) as windows:
+        yield Gate(api.api_key, keys, Rates(windows), Failures(api.failures)), keys
+
+
+@asynccontextmanager
 async def service(url: str, *, works: bool = True, at_most: int = 1000, **settings: Any) -> AsyncIterator[Service]:
     """Serve over the database at ``url``; without ``works`` nothing takes what is queued."""
     model, prover = ScriptedModel(), Proving()
@@ -128,13 +152,17 @@ async def service(url: str, *, works: bool = True, at_most: int = 1000, **settin
         events = await closing.enter_async_context(EventLog(url))
         options = RunOptions(follow=True, retry=Policy(attempts=1))
         worker = Worker(queue, events, lambda _, on_event: Runner(journal, registry, Secrets(), options=options, on_event=on_event))
+        api = ApiSettings(**settings)
+        gate, keys = await closing.enter_async_context(gate_over(url, api))
         services = Services(
-            settings=ApiSettings(**settings),
+            settings=api,
             queue=queue,
             journal=journal,
             events=events,
             intake=Intake(queue, Secrets(), at_most=at_most),
             registry=registry,
+            keys=keys,
+            gate=gate,
             version="0",
             prover=prover,
         )
