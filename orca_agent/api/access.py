@@ -109,11 +109,13 @@ class Gate:
         peer = peer_of(request)
         try:
             secret = api_key_of(request)
-        except InvalidError:
-            if await self._is_open():
+        except InvalidError as error:
+            if self._operator is None and not await self._has_issued():
                 return Caller()
             self._failures.add(peer)
-            raise
+            if self._operator is not None:
+                raise
+            raise InvalidError(error.code, f"{error.detail}. Keys were issued here; the operator's own is ORCA_API_KEY") from error
         digest = digest_of(secret)
         if digest not in self._known:
             self._failures.refuse(peer)
@@ -131,11 +133,10 @@ class Gate:
         self._known[digest] = True
         return Caller(found, SecretStr(secret))
 
-    async def _is_open(self) -> bool:
-        if self._operator is not None:
-            return False
+    async def _has_issued(self) -> bool:
+        """Whether a key was ever issued: keys are never deleted, so what is so stays so."""
         self._has_keys = self._has_keys or await self._keys.has_any()
-        return not self._has_keys
+        return self._has_keys
 
 
 def caller_of(request: Request) -> Caller:
