@@ -23,6 +23,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
     "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
     "ORCA_API_KEY": (SECRET, "api_key", SecretStr(SECRET)),
+    "ORCA_LIMITS_URL": (f"redis://:{SECRET}@cache", "limits_url", SecretStr(f"redis://:{SECRET}@cache")),
+    "ORCA_CACHE_MAX_BYTES": ("0", "cache_max_bytes", 0),
+    "ORCA_CACHE_SECONDS": ("1.5", "cache_seconds", 1.5),
     "ORCA_QUEUE_MAX": ("7", "queue_max", 7),
     "ORCA_EVENTS_DAYS": ("0.5", "events_days", 0.5),
     "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
@@ -75,6 +78,9 @@ def test_the_key_lies_in_the_home_unless_it_is_said_where(monkeypatch: pytest.Mo
 
 WRONG = {
     "ORCA_API_KEY": ["short", "fifteen letters", "a key with a space", "schlüssel-schlüssel"],
+    "ORCA_LIMITS_URL": ["memcached://somewhere", "localhost:6379"],
+    "ORCA_CACHE_MAX_BYTES": ["-1", "64 MiB"],
+    "ORCA_CACHE_SECONDS": ["0", "-1", "nan"],
     "ORCA_QUEUE_MAX": ["0", "many"],
     "ORCA_EVENTS_DAYS": ["0", "-1", "nan"],
     "ORCA_MAX_IN_FLIGHT": ["0", "-1", "many", "1.5"],

@@ -70,7 +70,9 @@ class Proving:
 class Service:
     """A service that runs, and its caller."""
 
-    def __init__(self, services: Services, model: ScriptedModel, worker: Worker, prover: Proving) -> None:
+    def __init__(self, url: str, services: Services, model: ScriptedModel, worker: Worker, prover: Proving) -> None:
+        #: of the database
+        self.url = url
         self.services, self.model, self.worker, self.prover = services, model, worker, prover
         self.address = ""
         self.client = httpx.AsyncClient()
@@ -94,6 +96,12 @@ class Service:
             while (document := await self.run(run_id))["finished"] is None:
                 await asyncio.sleep(0.02)
         return document
+
+    async def until_ended(self, run_id: str) -> None:
+        """Wait until everything is said of the run, without asking over HTTP."""
+        async with asyncio.timeout(10):
+            while not await self.services.events.until_closed(run_id, 1.0):
+                pass
 
     async def until(self, claim: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -166,7 +174,7 @@ async def service(url: str, *, works: bool = True, at_most: int = 1000, **settin
             version="0",
             prover=prover,
         )
-        made = Service(services, model, worker, prover)
+        made = Service(url, services, model, worker, prover)
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         app = create_app(services)
         serving = asyncio.create_task(serve(app, "127.0.0.1", 0, listening.set_result, stopping=services.stopping))
