@@ -59,7 +59,7 @@ class ToolDefinition(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
     description: Annotated[str, Field(max_length=20_000)] | None = None
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 class ModelRequest(Strict):

@@ -32,6 +32,11 @@ def visits(spec: SwarmSpec) -> Visits:
     return [(agent, spec.max_loops * named[agent.agent_name]) for agent in spec.agents]
 
 
+def inputs(spec: SwarmSpec) -> int:
+    """Return how often the flow asks a person."""
+    return spec.max_loops * sum(not isinstance(speaker, AgentSpec) for step in steps_of(spec) for speaker in step)
+
+
 async def rearrange(swarm: Swarm) -> Ended:
     """Run the swarm along its flow."""
     transcript = swarm.opening()
@@ -50,4 +55,4 @@ async def rearrange(swarm: Swarm) -> Ended:
     return ended(transcript)
 
 
-REARRANGE = SwarmType(run=rearrange, visits=visits, uses=frozenset({"rearrange_flow"}))
+REARRANGE = SwarmType(run=rearrange, visits=visits, inputs=inputs, uses=frozenset({"rearrange_flow"}))

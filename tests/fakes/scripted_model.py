@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_protocol.errors import OrcaError
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest, Usage
 
@@ -60,7 +60,7 @@ class ScriptedModel:
             raise self.listing_error
         return self.names
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         agent = agent_of(request)
         self.calls.append(Call(agent, model, request))
         self.in_flight += 1
@@ -77,7 +77,7 @@ class ScriptedModel:
     async def close(self) -> None:
         self.is_closed = True
 
-    def _answer(self, agent: str, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    def _answer(self, agent: str, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         k = self.answered[agent] = self.answered.get(agent, 0) + 1
         text = f"out({agent},{k})" if self.reply is None else self.reply(model, request)
         for piece in re.findall(r"\S+\s*|\s+", text) if on_delta is not None else ():

@@ -21,7 +21,11 @@ from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, p
     [
         ({"agents": []}, "no_agents", "agents"),
         ({"rearrange_flow": "A -> B"}, "field_without_use", "rearrange_flow"),
-        ({"img": "https://example.org/a.png"}, "img_unsupported", "img"),
+        ({"img": "file:///etc/passwd"}, "img_malformed", "img"),
+        ({"agents": [agent("A", selected_tools=["read"])]}, "field_without_use", "agents[0].selected_tools"),
+        ({"agents": [agent("A", max_tool_rounds=2)]}, "field_without_use", "agents[0].max_tool_rounds"),
+        ({"agents": [agent("A", response_schema={"type": "nothing"})]}, "schema_malformed", "agents[0].response_schema"),
+        ({"agents": [agent("A", response_schema={"pattern": "a*"})]}, "schema_unsupported", "agents[0].response_schema"),
         ({"rules": "x" * 900_000, "agents": [agent(f"A{n}") for n in range(20)]}, "prompts_too_long", "rules"),
         ({"schedule": {"scheduled_time": "2026-12-01T09:00:00"}}, "schedule_unsupported", "schedule"),
         ({"max_loops": 1000, "agents": [agent(f"A{n}", max_loops=101) for n in range(1)]}, "too_many_calls", "max_loops"),
