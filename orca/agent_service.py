@@ -120,7 +120,7 @@ async def open_agent(
             return Runner(journal, node.registry, node.secrets, options=options, on_event=on_event)
 
         worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
-        api = api or ApiSettings(api_key=settings.api_key)
+        api = api or ApiSettings(api_key=settings.api_key, budget=settings.run_budget)
         keys = await opened.enter_async_context(KeyStore(database_url))
         rates = Rates(await opened.enter_async_context(open_limits(settings.limits_url, database_url)))
         services = Services(
@@ -185,7 +185,11 @@ async def run_agent(
     from orca.store_settings import StoreSettings
     from orca.stores import open_pinning
 
-    kept, api, stopping = load(StoreSettings), ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
+    kept, api, stopping = (
+        load(StoreSettings),
+        ApiSettings(host=host, api_key=settings.api_key, budget=settings.run_budget),
+        asyncio.Event(),
+    )
     with stop_on_signals(stopping), closing(listen(host, port)) as listening:
         async with (
             LocalNode(settings, kept) as node,

@@ -177,7 +177,10 @@ async def store(request: Request, services: Services, spec: bytes, *, timeout: f
         raise InvalidError("secret_in_spec", "the spec contains the API key that came with it; specs and proofs are public")
     item = await asyncio.to_thread(Item.local, spec)
     whose = "" if caller.owner is None else f"{caller.owner}:"
-    return await services.intake.submit(item, spec, key=f"{_KEYS}{whose}{key}", timeout=timeout, owner=caller.owner)
+    budgets = (services.settings.budget,)
+    return await services.intake.submit(
+        item, spec, key=f"{_KEYS}{whose}{key}", timeout=timeout, budgets=budgets, owner=caller.owner
+    )
 
 
 async def finished(services: Services, state: RunState) -> Finished:

@@ -18,6 +18,7 @@ from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished
 from orca_http.local import is_loopback
+from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError
 
 
@@ -44,6 +45,8 @@ class ApiSettings:
     send_seconds: float = 30.0
     #: health does not wait longer for the database or the models
     health_seconds: float = 3.0
+    #: what one run may use at most, beside its own budget and its key's
+    budget: Budget = field(default_factory=Budget)
     #: requests without a valid key, a minute and an address, before no more are looked at
     failures: int = 60
 

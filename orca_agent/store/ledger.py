@@ -6,14 +6,13 @@ a crash leaves nothing behind, and two ends of runs never wait for each other. W
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from typing import Any
+from decimal import ROUND_DOWN, Decimal
 
 from orca_agent.store.database import Connection
-from orca_protocol.budget import Budget
+from orca_protocol.budget import Budget, Ceilings
+from orca_protocol.journal import Entry
 
 _AXES = "calls, input_tokens, output_tokens, cost"
 _TERMS = """
@@ -26,15 +25,14 @@ SELECT is_settled, sum(calls)::bigint, sum(input_tokens)::bigint, sum(output_tok
   FROM reservations WHERE key_id = %s AND day = %s GROUP BY is_settled
 """
 _RESERVE = f"INSERT INTO reservations (run_id, key_id, day, {_AXES}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants only
-_RESERVED = f"SELECT {_AXES} FROM reservations WHERE run_id = %s AND NOT is_settled FOR UPDATE"  # noqa: S608 - constants only
+_RESERVED = """
+SELECT ceilings FROM reservations JOIN runs ON id = run_id WHERE run_id = %s AND NOT is_settled FOR UPDATE OF reservations
+"""
 _SETTLE = """
 UPDATE reservations SET calls = %s, input_tokens = %s, output_tokens = %s, cost = %s, is_settled = true WHERE run_id = %s
 """
-_ASKED = """
-SELECT asked, entry IS NOT NULL AND entry::jsonb ? 'answer', entry::jsonb #>> '{answer,usage}',
-       octet_length(entry::jsonb #>> '{request,messages}'), (entry::jsonb #>> '{request,max_tokens}')::bigint
-  FROM entries WHERE run_id = %s AND asked > 0
-"""
+_ASKED = "SELECT asked, entry FROM entries WHERE run_id = %s AND asked > 0"
+_FINEST = Decimal(1).scaleb(-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,15 @@ class Amounts:
     cost: Decimal | None = None
 
     @classmethod
-    def of(cls, budget: Budget) -> Amounts:
-        """Return what a budget bounds, apart from time."""
+    def of(cls, budget: Budget | Ceilings) -> Amounts:
+        """Return what is bounded, apart from time."""
         cost = None if budget.cost is None else Decimal(budget.cost)
         return cls(budget.calls, budget.input_tokens, budget.output_tokens, cost)
+
+    def budget(self) -> Budget:
+        """Return the budget that bounds so much; money to the twelve places that a budget has, rounded down."""
+        cost = None if self.cost is None else f"{Decimal(self.cost).quantize(_FINEST, ROUND_DOWN).normalize():f}"
+        return Budget(calls=self.calls, input_tokens=self.input_tokens, output_tokens=self.output_tokens, cost=cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that was asked, some number of times, and what its provider reported."""
+    """What was asked at one path, how often, and its entry; None where the answer was lost."""
 
     times: int
-    is_answered: bool
-    #: input and output tokens
-    usage: tuple[int, int] | None
-    #: what bounds them where nothing is reported; None where there is no entry
-    input_bytes: int | None
-    max_tokens: int | None
+    entry: Entry | None
 
 
 async def locked_terms(db: Connection, key_id: str) -> Terms:
@@ -111,24 +109,18 @@ async def reserve(db: Connection, run_id: str, key_id: str, day: date, granted: 
     await db.execute(_RESERVE, values)
 
 
-async def reserved_of(db: Connection, run_id: str) -> Amounts | None:
-    """Return what a run has reserved; None where it is settled, or nobody's key pays for it."""
+async def ceilings_of_unsettled(db: Connection, run_id: str) -> Ceilings | None:
+    """Return the ceilings of a run that is not settled; None where it is, or nobody's key pays for it."""
     row = await (await db.execute(_RESERVED, (run_id,))).fetchone()
-    return None if row is None else Amounts(*row)
+    return None if row is None else Ceilings.model_validate_json(row[0])
 
 
 async def asked_of(db: Connection, run_id: str) -> list[Asked]:
-    """Return the calls of a run that were asked, by its journal."""
-    return [_asked(*row) for row in await (await db.execute(_ASKED, (run_id,))).fetchall()]
+    """Return what a run asked, by its journal."""
+    rows = await (await db.execute(_ASKED, (run_id,))).fetchall()
+    return [Asked(times, None if entry is None else Entry.model_validate_json(entry)) for times, entry in rows]
 
 
 async def settle(db: Connection, run_id: str, spent: Amounts) -> None:
     """Keep what a run used, instead of what it might have."""
     await db.execute(_SETTLE, (spent.calls, spent.input_tokens, spent.output_tokens, spent.cost, run_id))
-
-
-def _asked(times: int, is_answered: bool, usage: str | None, input_bytes: int | None, max_tokens: int | None) -> Asked:
-    said: dict[str, Any] | None = None if usage is None else json.loads(usage)
-    return Asked(
-        times, is_answered, None if said is None else (said["input_tokens"], said["output_tokens"]), input_bytes, max_tokens
-    )

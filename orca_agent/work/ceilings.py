@@ -1,24 +1,34 @@
 """Decides what a run of a key may use of the day, and counts what it used. Pure: the queue carries it out.
 
-A run reserves its worst case when it is stored and gives back at its end what it did not use. What only its end tells (input
-tokens, money) is reserved as a whole: where the key bounds it, other runs wait for that end. So what a day allows is exceeded
-by one run at most, and never in what is known before.
+A run reserves its ceilings when it is stored: the least of what its type can use, its own budget, the node's, and what its key
+has left of the day. The engine holds it to them. At its end it gives back what it did not use. Where nothing but the key bounds
+something, one run reserves all that is left, and others wait for its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from orca_agent.store.ledger import Amounts, Asked, Taken, Terms
-from orca_protocol.errors import LimitError
+from orca_engine.ledger import NOTHING, Ledger
+from orca_protocol.budget import Budget, Ceilings
+from orca_protocol.errors import InvalidError, LimitError
+from orca_protocol.journal import Entry, Stop
+from orca_protocol.model import Answer, Failure, ModelRequest
 
 _AXES = tuple(field.name for field in fields(Amounts))
 _WORDS = {"calls": "model calls", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost": "US dollars"}
 #: what is only reserved may be given back any moment
 _SOON = 10.0
+#: a budget in which nothing can be done
+_TOO_SMALL = "budget_too_small"
+
+#: what a run may use within one more budget; raises InvalidError ``budget_too_small`` where nothing can be done
+Allowed = Callable[[Budget], Ceilings]
 
 
 def day_of(at: float) -> date:
@@ -33,33 +43,22 @@ def refuse_beyond(terms: Terms, unfinished: int) -> None:
         raise LimitError("too_many_runs", said, retry_after=_SOON)
 
 
-def grant(terms: Terms, taken: Taken, wanted: Amounts, at: float) -> Amounts:
-    """Return what a run that uses ``wanted`` at most may use of the day: so much, or all that is left where nothing bounds it.
+def grant(terms: Terms, taken: Taken, allowed: Allowed, at: float) -> Ceilings:
+    """Return what a run may use, which is no more than its key has left of the day.
 
-    Raises LimitError ``day_budget_small`` (it never fits), ``day_budget_spent`` (come again tomorrow), ``day_budget_reserved``
-    (come again when other runs have ended).
+    Raises LimitError ``day_budget_small`` (it fits on no day), ``day_budget_spent`` (come again tomorrow),
+    ``day_budget_reserved`` (come again when other runs have ended), and what ``allowed`` raises.
     """
     left = left_of(terms.daily, taken)
-    granted: dict[str, Any] = {}
-    for axis in _AXES:
-        ceiling, spent, need = (getattr(one, axis) for one in (terms.daily, taken.spent, wanted))
-        granted[axis] = need
-        if ceiling is None:
-            continue
-        least = 0 if need is None else need
-        granted[axis] = getattr(left, axis) if need is None else need
-        if getattr(left, axis) >= least and getattr(left, axis) > 0:
-            continue
-        words = _WORDS[axis]
-        if least > ceiling:
-            said = f"the run may use up to {need} {words}, the key {terms.name} {ceiling} a day: make the run smaller"
-            raise LimitError("day_budget_small", said)
-        said = f"{getattr(left, axis)} of the {ceiling} {words} that the key {terms.name} has on {day_of(at)} (UTC) are left"
-        said += "" if need is None else f"; the run may use up to {need}"
-        if spent is not None and (spent >= ceiling or spent + least > ceiling):
-            raise LimitError("day_budget_spent", f"{said}. They are used; come again tomorrow", retry_after=_until_tomorrow(at))
-        raise LimitError("day_budget_reserved", f"{said}. Others are reserved by runs that have not ended", retry_after=_SOON)
-    return Amounts(**granted)
+    found = _within(allowed, left)
+    if found is not None:
+        return found
+    said = f"of what the key {terms.name} may use on {day_of(at)} (UTC), {_told(left, terms.daily)}"
+    if _within(allowed, terms.daily) is None:
+        raise LimitError("day_budget_small", f"{said}; nothing of this run fits into any day: make it smaller")
+    if _within(allowed, left_of(terms.daily, Taken(taken.spent, Amounts()))) is None:
+        raise LimitError("day_budget_spent", f"{said}; come again tomorrow", retry_after=_until_tomorrow(at))
+    raise LimitError("day_budget_reserved", f"{said}; others are reserved by runs that have not ended", retry_after=_SOON)
 
 
 def left_of(daily: Amounts, taken: Taken) -> Amounts:
@@ -74,24 +73,47 @@ def left_of(daily: Amounts, taken: Taken) -> Amounts:
     return Amounts(**{axis: left(axis) for axis in _AXES})
 
 
-def spent_by(asked: Iterable[Asked], reserved: Amounts) -> Amounts:
-    """Return what a run used.
+def spent_by(asked: Iterable[Asked], ceilings: Ceilings) -> Amounts:
+    """Return what a run used, as the engine's own ledger reckons it.
 
-    Every asking counts as a call, also one whose answer was lost with its process. An answer without a report of its tokens
-    counts as the most it can have been: a byte is no less than a token. A price that is not known counts as reserved.
+    Each asking of a model counts as a call, also one whose answer was lost. Money is known where it was bounded: only then a run
+    has prices.
     """
-    calls = inputs = outputs = 0
+    ledger, used, calls = Ledger(ceilings), NOTHING, 0
     for one in asked:
-        calls += one.times
-        if one.usage is not None:
-            inputs += one.usage[0]
-            outputs += one.usage[1]
-        elif one.is_answered:
-            inputs += one.input_bytes or 0
-            outputs += one.max_tokens or 0
-    return Amounts(calls, inputs, outputs, reserved.cost)
+        if one.entry is None:
+            calls += one.times
+        elif isinstance(one.entry.request, ModelRequest):
+            calls += one.times
+            used += ledger.spent(one.entry.request, _outcome(one.entry))
+    cost = None if ceilings.cost is None else Decimal(int(used.cost)).scaleb(-18)
+    return Amounts(calls, int(used.input_tokens), int(used.output_tokens), cost)
+
+
+def _within(allowed: Allowed, amounts: Amounts) -> Ceilings | None:
+    """Return what a run may use within ``amounts``; None if nothing of it can be done."""
+    try:
+        ceilings = allowed(amounts.budget())
+    except InvalidError as error:
+        if error.code != _TOO_SMALL:
+            raise
+        return None
+    is_free = all(Decimal(price.input) == Decimal(price.output) == 0 for price in (ceilings.prices or {}).values())
+    return None if ceilings.input_tokens == 0 or (amounts.cost == 0 and not is_free) else ceilings
+
+
+def _told(left: Amounts, daily: Amounts) -> str:
+    limits = [(axis, getattr(daily, axis)) for axis in _AXES if getattr(daily, axis) is not None]
+    return ", ".join(f"{getattr(left, axis)} of {limit} {_WORDS[axis]} are left" for axis, limit in limits)
 
 
 def _until_tomorrow(at: float) -> float:
     midnight = datetime.combine(day_of(at) + timedelta(days=1), time(), UTC)
     return midnight.timestamp() - at
+
+
+def _outcome(entry: Entry) -> Answer | Failure | Stop:
+    outcome = entry.outcome
+    if not isinstance(outcome, Answer | Failure | Stop):
+        raise TypeError("a model is answered by an answer, an error or a stop")
+    return outcome

@@ -6,34 +6,59 @@ hold however many processes store at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orca_agent.store.database import Connection
 from orca_agent.store.journal import RunRecord
-from orca_agent.store.ledger import Amounts, asked_of, locked_terms, reserve, reserved_of, settle, taken_of, unfinished_of
+from orca_agent.store.ledger import (
+    Amounts,
+    asked_of,
+    ceilings_of_unsettled,
+    locked_terms,
+    reserve,
+    settle,
+    taken_of,
+    unfinished_of,
+)
 from orca_agent.work.ceilings import day_of, grant, refuse_beyond, spent_by
-from orca_protocol.budget import Budget
+from orca_engine.bounds import ceilings_of
+from orca_protocol.budget import Budget, Ceilings, Price
+from orca_protocol.spec import SwarmSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """For which API key a run is stored, and what it uses at most."""
+    """What is to be run, within which budgets beside its own, and for whose API key; None: the operator's or the network's."""
 
-    owner: str
-    wanted: Budget
+    spec: SwarmSpec
+    budgets: Sequence[Budget] = ()
+    #: by the spec's model names, where they are known
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    owner: str | None = None
+
+    def ceilings(self, *more: Budget) -> Ceilings:
+        """Return what a run may use; raises as the engine's ``ceilings_of`` does."""
+        return ceilings_of(self.spec, (*self.budgets, *more), self.prices)
 
 
-async def place_order(db: Connection, order: Order, run: RunRecord) -> None:
-    """Reserve for a run that is being stored what its key allows it; raises as ``refuse_beyond`` and ``grant`` do."""
+async def granted(db: Connection, order: Order, at: float) -> Ceilings:
+    """Return what a run that is stored now may use; raises as ``refuse_beyond`` and ``grant`` do."""
+    if order.owner is None:
+        return order.ceilings()
     terms = await locked_terms(db, order.owner)
     refuse_beyond(terms, await unfinished_of(db, order.owner))
-    day = day_of(run.started)
-    granted = grant(terms, await taken_of(db, order.owner, day), Amounts.of(order.wanted), run.started)
-    await reserve(db, run.id, order.owner, day, granted)
+    return grant(terms, await taken_of(db, order.owner, day_of(at)), order.ceilings, at)
 
 
-async def settle_order(db: Connection, run_id: str) -> None:
+async def keep_reservation(db: Connection, run: RunRecord, order: Order, ceilings: Ceilings) -> None:
+    """Reserve for a run that was stored what it may use, if a key pays for it."""
+    if order.owner is not None:
+        await reserve(db, run.id, order.owner, day_of(run.started), Amounts.of(ceilings))
+
+
+async def settle_run(db: Connection, run_id: str) -> None:
     """Keep what a run that has ended used, where it had reserved something and is not settled yet."""
-    reserved = await reserved_of(db, run_id)
-    if reserved is not None:
-        await settle(db, run_id, spent_by(await asked_of(db, run_id), reserved))
+    ceilings = await ceilings_of_unsettled(db, run_id)
+    if ceilings is not None:
+        await settle(db, run_id, spent_by(await asked_of(db, run_id), ceilings))

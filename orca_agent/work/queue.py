@@ -28,7 +28,7 @@ from orca_agent.store.ledger import locked_terms
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.orders import Order, place_order, settle_order
+from orca_agent.work.orders import Order, granted, keep_reservation, settle_run
 from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
@@ -90,34 +90,31 @@ class RunQueue:
         await self._app.close_async()
         await self._pool.close()
 
-    async def submit(
-        self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None, order: Order | None = None
-    ) -> Stored:
+    async def submit(self, run: RunRecord, order: Order, *, key: str, digest: str, at_most: int | None = None) -> Stored:
         """Store ``run`` once for ``key`` and announce it. ``digest`` says whether a second submission is the same.
 
-        ``order`` says whose API key wants it: the run is that key's, and within its limits. Raises InvalidError
-        ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if ``at_most`` runs have not
-        ended, and what ``place_order`` raises.
+        ``order`` says what it may use, and whose API key wants it: the run is that key's, and within its limits. Raises
+        InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if ``at_most`` runs
+        have not ended, and what ``granted`` raises.
         """
         async with self._transaction() as db:
-            if order is not None:
+            if order.owner is not None:
                 await locked_terms(db, order.owner)
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
             if at_most is not None and (await read_depth(db)).unfinished >= at_most:
                 raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
-            values = (run.id, run.item_id, run.spec, run.started, run.deadline)
-            await db.execute(
-                "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
-            )
-            if order is not None:
-                await place_order(db, order, run)
+            ceilings = await granted(db, order, run.started)
+            values = (run.id, run.item_id, run.spec, run.started, run.deadline, ceilings.model_dump_json(exclude_none=True))
+            sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, 0, %s, %s, %s)"
+            await db.execute(sql, values)
+            await keep_reservation(db, run, order, ceilings)
             sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, due, owner)
                      VALUES (%s, %s, %s, now() + make_interval(secs => %s), %s)
                          ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            owner = None if order is None else order.owner
-            if await (await db.execute(sql, (run.id, key, digest, self.policy.announce_again, owner))).fetchone() is not None:
+            place = (run.id, key, digest, self.policy.announce_again, order.owner)
+            if await (await db.execute(sql, place)).fetchone() is not None:
                 await note(db, run.id, "queued", {})
                 await self._announce(db, run.id)
                 return Stored(run.id, is_new=True)
@@ -132,7 +129,7 @@ class RunQueue:
         """Take the run, raising its epoch, unless somebody holds it or it has ended."""
         async with self._transaction() as db:
             row = await (await db.execute(statements.CLAIM, {"run": run_id, "holder": holder, "ttl": self.policy.ttl})).fetchone()
-        return None if row is None else Claim(RunRecord(*row[:7]), Hold(run_id, row[7]), *row[8:])
+        return None if row is None else Claim(RunRecord(*row[:8]), Hold(run_id, row[8]), *row[9:])
 
     async def beat(self, claim: Claim) -> Standing | None:
         """Extend the lease; None if the run is no longer this worker's."""
@@ -306,7 +303,7 @@ async def _fail(db: Connection, run_id: str, reason: str) -> None:
 
 async def _close(db: Connection, run_id: str) -> None:
     """Tell the end of a run that has ended, and settle what it had reserved."""
-    await settle_order(db, run_id)
+    await settle_run(db, run_id)
     await close_events(db, run_id)
 
 

@@ -18,8 +18,8 @@ STATUSES = ("queued", "running", "success", "partial", "error", FAILED)
 _WAITING = """WITH waiting AS (
     SELECT run_id, row_number() OVER (ORDER BY number) - 1 AS position FROM queue JOIN runs ON id = run_id
      WHERE due IS NOT NULL AND holder IS NULL AND status IS NULL)"""
-_REST = """started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason, number, cancel_requested IS NOT NULL,
-       owner, position
+_REST = """started, deadline, status, finished, ceilings, epoch, coalesce(attempts, 0), holder, reason, number,
+       cancel_requested IS NOT NULL, owner, position
   FROM runs LEFT JOIN queue ON queue.run_id = runs.id LEFT JOIN waiting ON waiting.run_id = runs.id"""
 _STATE = f"{_WAITING} SELECT id, item_id, spec, {_REST} WHERE id = %s"
 _PAGE = f"""
@@ -76,13 +76,13 @@ async def read_state(db: Connection, run_id: str) -> RunState:
     row = await (await db.execute(_STATE, (run_id,))).fetchone()
     if row is None:
         raise InvalidError("run_unknown", f"there is no run {run_id}")
-    return RunState(RunRecord(*row[:7]), *row[7:])
+    return RunState(RunRecord(*row[:8]), *row[8:])
 
 
 async def list_states(db: Connection, *, status: str | None, after: int, limit: int, owner: str | None) -> list[RunState]:
     """Return the runs of the queue in the order in which they came, from place ``after`` on, without their specs."""
     rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit, "owner": owner})).fetchall()
-    return [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
+    return [RunState(RunRecord(*row[:8]), *row[8:]) for row in rows]
 
 
 async def read_depth(db: Connection) -> Depth:

@@ -1,6 +1,7 @@
 """Who may use the agent's API and how much: keys by their digest, whose a run is, what runs may use of a day, hits of a window.
 
-A row of ``reservations`` belongs to a run: what it may use at most while it goes on, what it used once it is settled.
+A run's ceilings are what it may use at most: whoever runs or replays it is told. A row of ``reservations`` belongs to a run: its
+ceilings while it goes on, what it used once it is settled.
 The windows are unlogged: they cost no flush, and a server that crashes forgets who asked how often, nothing else.
 """
 
@@ -36,6 +37,7 @@ def upgrade() -> None:
             revoked timestamptz
         )""")
     op.execute("CREATE UNIQUE INDEX api_keys_by_name ON api_keys (name) WHERE revoked IS NULL")
+    op.execute("ALTER TABLE runs ADD COLUMN ceilings text")
     op.execute("ALTER TABLE queue ADD COLUMN owner text REFERENCES api_keys (id)")
     op.execute("CREATE INDEX queue_by_owner ON queue (owner) WHERE owner IS NOT NULL AND due IS NOT NULL")
     op.execute("""
@@ -66,4 +68,5 @@ def downgrade() -> None:
     op.execute("DROP TABLE rate_hits, rate_windows, reservations")
     op.execute("DROP INDEX queue_by_owner")
     op.execute("ALTER TABLE queue DROP COLUMN owner")
+    op.execute("ALTER TABLE runs DROP COLUMN ceilings")
     op.execute("DROP TABLE api_keys")

@@ -49,7 +49,7 @@ async def test_a_model_that_is_not_there_is_the_callers_to_correct(agent: Servic
     [
         ({"swarm_type": "GroupChat"}, "agents_too_few", "agents"),
         ({"colour": "red"}, "schema", "colour"),
-        ({"img": "x"}, "img_unsupported", "img"),
+        ({"img": "x"}, "img_malformed", "img"),
     ],
 )
 async def test_what_is_wrong_with_a_swarm_is_named(idle: Service, changed: dict[str, Any], wanted: str, named: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from orca_agent.store.keys import KeyTerms
+from orca_agent.work.proving import facts_of
+from orca_protocol.budget import Budget
 from tests.unit.orca_agent.api.service import Service, code, service, spec_of
 
 OPERATOR = {"x-api-key": "a-key-that-nobody-guesses"}
@@ -221,6 +224,39 @@ async def test_a_day_that_is_used_up_is_refused_until_tomorrow(agent: Service) -
     assert code(answer) == (429, "day_budget_spent")
     assert 1 <= int(answer.headers["retry-after"]) <= 24 * 3600
     assert len(agent.model.calls) == 1
+
+
+async def test_what_the_day_leaves_is_what_a_run_and_its_proof_are_held_to(agent: Service) -> None:
+    alice = await agent.issue("alice", calls_per_day=1)
+    answer = await agent.client.post("/v1/swarm/completions", json=spec_of("A", "B"), headers=alice.shown)
+    document = answer.json()
+    assert (answer.status_code, document["status"], document["stopped"]) == (200, "partial", "budget")
+    assert [message["content"] for message in document["output"]] == ["out(A,1)", None]
+    assert len(agent.model.calls) == 1
+    shown = await agent.client.get(f"/v1/runs/{document['job_id']}/output", headers=alice.shown)
+    assert shown.json()["output"] == document["output"], "it comes out of the journal again"
+    assert (await agent.client.get(f"/v1/runs/{document['job_id']}/proof", headers=alice.shown)).status_code == 200
+    (proved,) = agent.prover.proved
+    assert facts_of(proved, network="none").ceilings.calls == 1
+
+
+@pytest.mark.parametrize("bound_by", ["spec", "node"])
+async def test_a_run_is_held_to_the_budgets_of_its_spec_and_its_node(database_url: str, bound_by: str) -> None:
+    budget = Budget(calls=1, seconds="3600")
+    async with service(database_url, budget=budget if bound_by == "node" else Budget()) as agent:
+        spec = spec_of("A", "B")
+        if bound_by == "spec":
+            spec["budget"] = budget.document()
+        answer = await agent.client.post("/v1/swarm/completions", json=spec)
+        assert (answer.json()["status"], answer.json()["stopped"]) == ("partial", "budget")
+        assert (await agent.run(answer.json()["job_id"]))["deadline"] is not None
+
+
+async def test_money_is_bounded_only_where_prices_are_known(idle: Service) -> None:
+    alice = await idle.issue("alice", cost_per_day=Decimal(1))
+    answer = await idle.client.post("/v1/runs", json={"spec": spec_of("A")}, headers=alice.shown)
+    assert code(answer) == (400, "price_unknown")
+    assert "scripted" in answer.json()["detail"]
 
 
 # -- the place in the queue ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue, Stored
 from orca_engine.item import Item
+from orca_protocol.budget import Budget, Price
 from orca_protocol.errors import LimitError
 from orca_protocol.journal import Entry, Path
 from tests.unit.orca_agent.store.samples import AT, entry
@@ -137,7 +139,9 @@ async def test_runs_stored_at_once_reserve_no_more_than_the_day(scene: Scene) ->
 
 def answered(path: Path, **usage: int) -> Entry:
     document = entry(path).model_dump(mode="json", exclude_none=True)
-    return Entry.model_validate_json(json.dumps({**document, "answer": {**document["answer"], "usage": usage}}))
+    document["answer"]["usage"] = usage
+    document["request"]["model"] = "scripted"
+    return Entry.model_validate_json(json.dumps(document))
 
 
 @pytest.mark.parametrize("ends", ["done", "failed", "swept", "poisoned"])
@@ -187,3 +191,27 @@ async def test_yesterday_does_not_count_today(scene: Scene) -> None:
     with psycopg.connect(scene.url) as db:
         db.execute("UPDATE orca_agent.reservations SET day = day - 1, is_settled = true")
     assert (await scene.submit(key, "2")).is_new
+
+
+async def test_money_is_reserved_and_settled_by_the_prices_of_the_run(scene: Scene) -> None:
+    async def prices(names: Iterable[str]) -> dict[str, Price]:
+        return {name: Price(input="1000", output="1000000") for name in names}
+
+    intake = Intake(scene.queue, Secrets(), prices=prices)
+    key = await scene.key(cost_per_day=Decimal(60))
+    run_id = (await intake.submit(ITEM, SPEC, key="1", owner=key.id)).run_id
+    assert (await scene.usage(key)).taken.reserved.cost == 60, "only the key bounds it"
+    assert (await refused(intake.submit(ITEM, SPEC, key="2", owner=key.id))).code == "day_budget_reserved"
+    claim = await scene.queue.claim(run_id, "me")
+    assert claim is not None
+    await scene.journal.intend(claim.hold, [Path(1, 0, 0)], AT)
+    await scene.journal.append(claim.hold, answered(Path(1, 0, 0), input_tokens=1000, output_tokens=7))
+    await scene.journal.finish(claim.hold, "success", 1.0)
+    await scene.queue.done(claim)
+    with psycopg.connect(scene.url) as db:
+        assert db.execute("SELECT cost FROM orca_agent.reservations").fetchone() == (Decimal(8),)
+    budget = Budget(cost="50")
+    bounded = json.dumps({**json.loads(SPEC), "budget": {"cost": "10"}}).encode()
+    for name in ("3", "4"):
+        await intake.submit(Item.local(bounded), bounded, key=name, owner=key.id, budgets=(budget,))
+    assert (await scene.usage(key)).taken.reserved.cost == 20, "runs with budgets of their own stand side by side"
