@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_agent.work.worker import Worker
+from orca_engine.item import is_local
 from orca_http.serving import listen, serve, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 
@@ -116,11 +117,12 @@ async def open_agent(
         intake = Intake(queue, node.secrets, at_most=settings.queue_max)
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
 
-        def runner_for(_: RunRecord, on_event: OnEvent) -> Runner:
-            return Runner(journal, node.registry, node.secrets, options=options, on_event=on_event)
+        def runner_for(run: RunRecord, on_event: OnEvent) -> Runner:
+            reach = node.runs.reach if is_local(run.item_id) else node.runs.reach_of_leased
+            return Runner(journal, node.registry, node.secrets, reach=reach, options=options, on_event=on_event)
 
         worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
-        api = api or ApiSettings(api_key=settings.api_key, budget=settings.run_budget)
+        api = replace(api or ApiSettings(api_key=settings.api_key), budget=node.runs.budget)
         keys = await opened.enter_async_context(KeyStore(database_url))
         rates = Rates(await opened.enter_async_context(open_limits(settings.limits_url, database_url)))
         services = Services(
@@ -187,7 +189,7 @@ async def run_agent(
 
     kept, api, stopping = (
         load(StoreSettings),
-        ApiSettings(host=host, api_key=settings.api_key, budget=settings.run_budget),
+        ApiSettings(host=host, api_key=settings.api_key),
         asyncio.Event(),
     )
     with stop_on_signals(stopping), closing(listen(host, port)) as listening:

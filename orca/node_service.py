@@ -94,7 +94,7 @@ async def run_node(
     )
     staking = load_key(settings.key_path, network=settings.network)
     main = load_key(network.main_key_file or settings.home / "main.json", network=settings.network)
-    api, stopping = ApiSettings(host=host, api_key=settings.api_key, budget=settings.run_budget), asyncio.Event()
+    api, stopping = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
     with stop_on_signals(stopping), listen(host, port) as own, listen(network.gateway_host, network.gateway_port) as public:
         gateway = network.gateway_url or address_of(public)
         async with (

@@ -12,10 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from orca_protocol.budget import Budget
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
-from orca_protocol.model import AMOUNT
 
 if TYPE_CHECKING:
     from audit.source import PackageLimits
@@ -59,12 +57,6 @@ class Settings(BaseSettings):
 
     #: what callers of the agent's HTTP API must send; without it the service listens on loopback only
     api_key: SecretStr | None = None
-    #: what one run of the agent's callers may use at most, beside its own budget and its key's; a leased run has its lease
-    run_max_calls: int | None = Field(default=None, ge=1)
-    run_max_input_tokens: int | None = Field(default=None, ge=1)
-    run_max_output_tokens: int | None = Field(default=None, ge=1)
-    run_max_cost: Annotated[str, Field(pattern=AMOUNT)] | None = None
-    run_max_seconds: Annotated[str, Field(pattern=AMOUNT)] | None = None
     #: a Redis that keeps the rate limits of keys; without it the database does
     limits_url: SecretStr | None = None
     #: answers kept for requests that say cache=true, of all together, and how long each stays
@@ -130,17 +122,6 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """Where the node's key is."""
         return self.key_file or self.home / "id.json"
-
-    @property
-    def run_budget(self) -> Budget:
-        """What one run of the agent's callers may use at most."""
-        return Budget(
-            calls=self.run_max_calls,
-            input_tokens=self.run_max_input_tokens,
-            output_tokens=self.run_max_output_tokens,
-            cost=self.run_max_cost,
-            seconds=self.run_max_seconds,
-        )
 
     @property
     def package_limits(self) -> PackageLimits:

@@ -24,8 +24,7 @@ class Strict(BaseModel):
 
 Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
 #: an exact decimal, as a string: money, seconds
-AMOUNT = r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$"
-Amount = Annotated[str, Field(pattern=AMOUNT)]
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
 
 
 class ToolCall(Strict):

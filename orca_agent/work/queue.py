@@ -28,7 +28,7 @@ from orca_agent.store.ledger import locked_terms
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.orders import Order, granted, keep_reservation, settle_run
+from orca_agent.work.orders import Order, place, settle_run
 from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
@@ -95,7 +95,7 @@ class RunQueue:
 
         ``order`` says what it may use, and whose API key wants it: the run is that key's, and within its limits. Raises
         InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if ``at_most`` runs
-        have not ended, and what ``granted`` raises.
+        have not ended, and what ``place`` raises.
         """
         async with self._transaction() as db:
             if order.owner is not None:
@@ -105,16 +105,7 @@ class RunQueue:
                 return stored
             if at_most is not None and (await read_depth(db)).unfinished >= at_most:
                 raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
-            ceilings = await granted(db, order, run.started)
-            values = (run.id, run.item_id, run.spec, run.started, run.deadline, ceilings.model_dump_json(exclude_none=True))
-            sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, 0, %s, %s, %s)"
-            await db.execute(sql, values)
-            await keep_reservation(db, run, order, ceilings)
-            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, due, owner)
-                     VALUES (%s, %s, %s, now() + make_interval(secs => %s), %s)
-                         ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            place = (run.id, key, digest, self.policy.announce_again, order.owner)
-            if await (await db.execute(sql, place)).fetchone() is not None:
+            if await place(db, run, order, key=key, digest=digest, due=self.policy.announce_again):
                 await note(db, run.id, "queued", {})
                 await self._announce(db, run.id)
                 return Stored(run.id, is_new=True)

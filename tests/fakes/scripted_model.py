@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_protocol.errors import OrcaError
-from orca_protocol.model import Answer, ModelIdentity, ModelRequest, Usage
+from orca_protocol.model import Answer, ModelIdentity, ModelRequest, ToolCall, Usage
 
 Reply = Callable[[str, ModelRequest], str]
 _AGENT = re.compile(r"AGENT:([^\s,;.]+)")
@@ -41,6 +41,10 @@ class ScriptedModel:
     def __init__(self, reply: Reply | None = None, *, names: tuple[str, ...] = ("scripted",), name: str = "scripted") -> None:
         self.reply = reply
         self.names = names
+        #: by agent, what its next answers want called
+        self.tool_calls: dict[str, list[tuple[ToolCall, ...]]] = {}
+        #: the bytes of every image that came with a call
+        self.images: list[Images] = []
         self.latency: dict[str, float] = {}
         self.failures: dict[str, list[OrcaError]] = {}
         self.listing_error: OrcaError | None = None
@@ -63,6 +67,7 @@ class ScriptedModel:
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         agent = agent_of(request)
         self.calls.append(Call(agent, model, request))
+        self.images.append(dict(images))
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
@@ -77,7 +82,7 @@ class ScriptedModel:
     async def close(self) -> None:
         self.is_closed = True
 
-    def _answer(self, agent: str, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
+    def _answer(self, agent: str, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
         k = self.answered[agent] = self.answered.get(agent, 0) + 1
         text = f"out({agent},{k})" if self.reply is None else self.reply(model, request)
         for piece in re.findall(r"\S+\s*|\s+", text) if on_delta is not None else ():
@@ -89,4 +94,5 @@ class ScriptedModel:
             finish_reason="stop",
             model=ModelIdentity(provider=self.name, model=model),
             usage=Usage(input_tokens=asked, output_tokens=len(text.split())),
+            tool_calls=wanted.pop(0) if (wanted := self.tool_calls.get(agent)) else None,
         )
