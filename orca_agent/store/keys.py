@@ -101,6 +101,7 @@ class KeyStore(Records):
     """The keys in the database at ``url``, for one event loop."""
 
     name = "orca-keys"
+    autocommit = True
 
     async def issue(self, name: str, terms: KeyTerms, *, expires: datetime | None = None) -> tuple[ApiKey, SecretStr]:
         """Make a key and return it with its secret, which is kept nowhere. Raises InvalidError ``key_name``, ``key_name_taken``."""

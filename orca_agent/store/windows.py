@@ -61,7 +61,7 @@ class PostgresWindows(Storage, MovingWindowSupport):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._pool = pool_of(url, "orca-limits", size=4)
+        self._pool = pool_of(url, "orca-limits", size=4, autocommit=True)
         self._judged = 0
 
     async def __aenter__(self) -> Self:
@@ -89,14 +89,14 @@ class PostgresWindows(Storage, MovingWindowSupport):
         self._judged += 1
         if self._judged % _FORGET_EVERY == 0:
             await self.forget()
-        async with self._transaction() as db:
-            values = {"key": key, "limit": limit, "expiry": expiry, "amount": amount}
+        values = {"key": key, "limit": limit, "expiry": expiry, "amount": amount}
+        async with self._connection() as db, db.pipeline(), db.transaction():
             await db.execute(_LOCK, values)
             return await (await db.execute(_JUDGE, values)).fetchone() is not None
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return when the oldest hit of the window was (now, if there is none) and how many there are."""
-        async with self._transaction() as db:
+        async with self._connection() as db:
             row = await (await db.execute(_WINDOW, {"key": key, "expiry": expiry})).fetchone()
         if row is None:
             raise RuntimeError("a join to something that is always there has a row")
@@ -105,25 +105,25 @@ class PostgresWindows(Storage, MovingWindowSupport):
 
     async def forget(self) -> int:
         """Delete some windows in which nothing counts any more; return how many hits those were."""
-        async with self._transaction() as db:
+        async with self._connection() as db:
             return (await db.execute(_FORGET)).rowcount
 
     async def clear(self, key: str) -> None:
         """Forget the hits of one window."""
-        async with self._transaction() as db:
+        async with self._connection() as db, db.transaction():
             await db.execute("DELETE FROM rate_windows WHERE key = %s", (key,))
             await db.execute("DELETE FROM rate_hits WHERE key = %s", (key,))
 
     async def reset(self) -> int:
         """Forget all hits; return how many there were."""
-        async with self._transaction() as db:
+        async with self._connection() as db, db.transaction():
             await db.execute("DELETE FROM rate_windows")
             return (await db.execute("DELETE FROM rate_hits")).rowcount
 
     async def check(self) -> bool:
         """Say whether the database answers."""
         try:
-            async with self._transaction() as db:
+            async with self._connection() as db:
                 await db.execute("SELECT 1")
         except UnavailableError:
             return False
@@ -142,7 +142,7 @@ class PostgresWindows(Storage, MovingWindowSupport):
         raise NotImplementedError("this storage keeps moving windows only")
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         async with self._saying_so(), self._pool.connection() as db:
             yield db
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from orca.run_settings import RunSettings
 from orca.settings import Settings, load_settings
 from orca_protocol.errors import InvalidError
 from tests.house.repository import ROOT
 from tests.unit.orca.test_store_settings import VARIABLES as STORE_VARIABLES
 
+RUN_VARIABLES = {f"ORCA_{field.upper()}" for field in RunSettings.model_fields}
 SECRETS = ("ORCA_API_KEY", "ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 SECRET = "sk-a-secret-that-must-not-be-seen"
 
@@ -57,7 +59,7 @@ def test_each_variable_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> No
 def test_the_variables_are_those_of_the_document_and_each_has_a_field() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE)
     options = {"ORCA_PORT"}  # read by the commands that have --port
-    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | options)
+    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | RUN_VARIABLES | options)
     assert sorted(attribute for _, attribute, _ in VARIABLES.values()) == sorted(Settings.model_fields)
 
 
