@@ -16,15 +16,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from orca.limiting import open_limits
 from orca_agent.api import proofs
+from orca_agent.api.access import Gate
+from orca_agent.api.failures import Failures
+from orca_agent.api.kept import KeptAnswers
+from orca_agent.api.rates import Rates
 from orca_agent.api.services import ApiSettings, ProofRef, Prover, Services
 from orca_agent.app import create_app
 from orca_agent.store.events import EventLog
 from orca_agent.store.journal import RunRecord
+from orca_agent.store.keys import KeyStore
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.events import OnEvent
 from orca_agent.work.intake import Intake
@@ -108,7 +114,7 @@ async def open_agent(
         opened.push_async_callback(journal.close)
         queue = await opened.enter_async_context(RunQueue(database_url, policy))
         events = await opened.enter_async_context(EventLog(database_url))
-        intake = Intake(queue, node.secrets, at_most=settings.queue_max)
+        intake = Intake(queue, node.secrets, at_most=settings.queue_max, prices=node.registry.known_prices)
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
 
         def runner_for(run: RunRecord, on_event: OnEvent) -> Runner:
@@ -116,13 +122,19 @@ async def open_agent(
             return Runner(journal, node.registry, node.secrets, reach=reach, options=options, on_event=on_event)
 
         worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
+        api = replace(api or ApiSettings(api_key=settings.api_key), budget=node.runs.budget)
+        keys = await opened.enter_async_context(KeyStore(database_url))
+        rates = Rates(await opened.enter_async_context(open_limits(settings.limits_url, database_url)))
         services = Services(
-            settings=api or ApiSettings(api_key=settings.api_key),
+            settings=api,
             queue=queue,
             journal=journal,
             events=events,
             intake=intake,
             registry=node.registry,
+            keys=keys,
+            gate=Gate(api.api_key, keys, rates, Failures(api.failures)),
+            answers=KeptAnswers(settings.cache_max_bytes, settings.cache_seconds),
             version=metadata.version("orca-node"),
             prover=prover or NodeProver(node),
             stopping=stopping or asyncio.Event(),
@@ -187,6 +199,6 @@ async def run_agent(
         ):
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
-            app = create_app(parts.services, [proofs.routes(pinning, api)])
+            app = create_app(parts.services, [proofs.routes(pinning, parts.services.gate)])
             async with working(parts), looping(pinning.serve(), "pinning", stopping):
                 await serve_on(listening, app, ready, stopping=stopping)

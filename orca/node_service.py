@@ -120,8 +120,9 @@ async def run_node(
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             token, token_file = _sidecar_token(settings.home)
+            gate = parts.services.gate
             app = create_app(
-                parts.services, [status_routes(joined.face, api), proofs.routes(pinning, api), sidecar_routes(joined.face, token)]
+                parts.services, [status_routes(joined.face, gate), proofs.routes(pinning, gate), sidecar_routes(joined.face, token)]
             )
             serving = asyncio.create_task(
                 serve_on(public, create_gateway(node.blocks, GatewaySettings()), lambda _: None, stopping=stopping)

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
 
     #: what callers of the agent's HTTP API must send; without it the service listens on loopback only
     api_key: SecretStr | None = None
+    #: a Redis that keeps the rate limits of keys; without it the database does
+    limits_url: SecretStr | None = None
+    #: answers kept for requests that say cache=true, of all together, and how long each stays
+    cache_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    cache_seconds: float = Field(default=3600.0, gt=0, le=7 * 24 * 3600)
     #: runs that may wait or be under way at a time; more are refused
     queue_max: int = Field(default=1000, ge=1)
     #: for how many days the events of a run that ended are kept
@@ -130,6 +135,13 @@ class Settings(BaseSettings):
             raise ValueError(f"must be at least {_API_KEY_MIN} visible ASCII characters; make one: openssl rand -hex 32")
         return value
 
+    @field_validator("limits_url")
+    @classmethod
+    def _check_limits_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must look like redis://[:password@]host[:port][/database]; rediss:// for TLS")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -158,7 +170,8 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (self.api_key, self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
+        models = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
+        found = (self.api_key, *models, self.database_url, self.limits_url)
         return (*(secret for secret in found if secret is not None), *self.openrouter_keys, *self.model_keys.values())
 
     @property

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
-from orca_agent.api import batches, catalogue, chat, completions, health, logs, page, runs, sockets
-from orca_agent.api.access import guard
+from orca_agent.api import batches, catalogue, chat, completions, health, limits, logs, page, runs, sockets
 from orca_agent.api.followers import Followers
 from orca_agent.api.problems import PROBLEMS
+from orca_agent.api.rates import RateHeaders
 from orca_agent.api.services import Services
 from orca_http.bounds import Bounds
 from orca_http.local import LocalOnly
@@ -29,11 +29,12 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp
         completions.routes(services, followers),
         batches.routes(services),
         logs.routes(services),
+        limits.routes(services),
         catalogue.routes(services),
         catalogue.openai_routes(services),
         chat.routes(services, followers),
     ):
-        app.include_router(router, dependencies=[Depends(guard(services.settings))])
+        app.include_router(router, dependencies=[Depends(services.gate.guard)])
     app.include_router(sockets.routes(services, followers))
     for router in routers:
         app.include_router(router)
@@ -41,4 +42,5 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp
     PROBLEMS.install(app)
     settings = services.settings
     inner: ASGIApp = LocalOnly(app, PROBLEMS) if settings.is_local else app
-    return Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")
+    bounded = Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")
+    return RateHeaders(bounded)

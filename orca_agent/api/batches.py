@@ -102,7 +102,7 @@ class _Batches:
         """Store a run for each member that can be run, and wait until all of these have ended."""
         kept = is_kept(request)
         key = idempotency_key_of(request, longest=KEY_LONGEST) or str(uuid.uuid4())
-        members = [await self._stored(f"{key}/{place}", spec) for place, spec in enumerate(specs)]
+        members = [await self._stored(request, f"{key}/{place}", spec) for place, spec in enumerate(specs)]
         refusals = [member for member in members if isinstance(member, OrcaError)]
         if len(refusals) == len(members) and not any(isinstance(refusal, InvalidError) for refusal in refusals):
             raise refusals[0]
@@ -110,9 +110,9 @@ class _Batches:
         await until_ended(request, self._services, runs, kept=kept)
         return members
 
-    async def _stored(self, key: str, spec: Callable[[], bytes]) -> Member:
+    async def _stored(self, request: Request, key: str, spec: Callable[[], bytes]) -> Member:
         try:
-            return await store_as(key, self._services, spec())
+            return await store_as(key, request, self._services, spec())
         except OrcaError as error:
             return error
 

@@ -9,6 +9,8 @@ nothing to call a success: the answer is a problem, which names the run and hold
     500 run_failed      it could not be run      400 …               what is wrong with the spec, or a model that is not there
 
 With ``stream`` the answer is the run as it happens (``swarm_stream``), with the response object at its end.
+Who says ``cache=true`` takes an answer that the same request got before; see ``kept``. A request with an Idempotency-Key is
+answered by its own run, and its answer is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orca_agent.api.access import caller_of
 from orca_agent.api.followers import Followers
+from orca_agent.api.kept import request_key
 from orca_agent.api.problems import PROBLEMS
 from orca_agent.api.runs import IDEMPOTENCY, store
 from orca_agent.api.services import Services
@@ -33,12 +37,14 @@ from orca_agent.models.retry import stamp
 from orca_agent.work.response import Shown, completion, cost_of, tokens_of
 from orca_agent.work.runner import Finished
 from orca_http.answers import json_answer, respond
-from orca_http.reading import body_schema, refuse_other_media
+from orca_http.reading import body_schema, choice_of, one_of, refuse_other_media
 from orca_protocol.canonical import parse_json
 from orca_protocol.errors import InvalidError
 from orca_protocol.spec import SPEC_MAX_BYTES, SwarmSpec, read_spec
 
-_PARAMETERS = {"parameters": [IDEMPOTENCY, ON_DISCONNECT]}
+_YES_OR_NO = ("true", "false")
+_CACHE = {"name": "cache", "in": "query", "schema": {**one_of(_YES_OR_NO), "default": "false"}}
+_PARAMETERS = {"parameters": [IDEMPOTENCY, ON_DISCONNECT, _CACHE]}
 
 
 def routes(services: Services, followers: Followers) -> APIRouter:
@@ -73,19 +79,46 @@ class _Completions:
         return await self._answered(request, Wanted(wanted.spec(), wanted.stream), agent_document)
 
     async def _answered(self, request: Request, wanted: Wanted, shown: Shown) -> Response:
+        """Answer with a kept answer, where the request takes one, or else with what the run said."""
+        takes_kept = choice_of(request, "cache", _YES_OR_NO) == "true"
+        if wanted.is_streamed and takes_kept:
+            raise InvalidError("query", "cache: a stream is the run as it happens and is not kept; leave out cache or stream")
+        if wanted.is_streamed:
+            return await self._streamed(request, wanted, shown)
+        if not takes_kept:
+            return _answer(*await self._ended(request, wanted, shown))
+        asked = await asyncio.to_thread(read_spec, wanted.spec)
+        key = request_key(caller_of(request).owner, request.url.path, asked)
+        found = self._services.answers.find(key) if "idempotency-key" not in request.headers else None
+        if found is not None:
+            return found
+        ended, document = await self._ended(request, wanted, shown)
+        is_success = ended.output.status == "success"
+        if is_success:
+            self._services.answers.keep(key, json_answer(200, document))
+        response = _answer(ended, document)
+        response.headers["Cache-Status"] = "orca; fwd=miss; stored" if is_success else "orca; fwd=miss"
+        return response
+
+    async def _streamed(self, request: Request, wanted: Wanted, shown: Shown) -> Response:
         kept = is_kept(request)
-        if wanted.is_streamed:
-            self._followers.admit()
+        self._followers.admit()
         stored = await store(request, self._services, wanted.spec)
-        if wanted.is_streamed:
-            return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
+        return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
+
+    async def _ended(self, request: Request, wanted: Wanted, shown: Shown) -> tuple[Finished, dict[str, Any]]:
+        kept = is_kept(request)
+        stored = await store(request, self._services, wanted.spec)
         await until_ended(request, self._services, [stored], kept=kept)
         ended = await ended_run(self._services, stored.run_id)
-        document = shown(ended, await self._services.bill(ended))
-        error = error_of(ended)
-        if error is not None:
-            return PROBLEMS.response(error, run=ended.run.id, response=document)
-        return respond(json_answer(200, document))
+        return ended, shown(ended, await self._services.bill(ended))
+
+
+def _answer(ended: Finished, document: dict[str, Any]) -> Response:
+    error = error_of(ended)
+    if error is not None:
+        return PROBLEMS.response(error, run=ended.run.id, response=document)
+    return respond(json_answer(200, document))
 
 
 def _agent_of(body: bytes) -> AgentRequest:

@@ -19,6 +19,7 @@ def run_document(state: RunState) -> dict[str, Any]:
         "created": rfc3339(run.started),
         "deadline": None if run.deadline is None else rfc3339(run.deadline),
         "finished": None if run.finished is None else rfc3339(run.finished),
+        "position": state.position,
         "attempts": state.attempts,
         "cancel_requested": state.is_cancelled,
         "reason": state.reason,

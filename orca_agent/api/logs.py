@@ -12,8 +12,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orca_agent.api.access import caller_of
 from orca_agent.api.documents import run_document
-from orca_agent.api.runs import KEYS
+from orca_agent.api.runs import KEYS, keys_of
 from orca_agent.api.services import Services
 from orca_agent.models.retry import stamp
 from orca_http.answers import json_answer, respond
@@ -33,7 +34,9 @@ def routes(services: Services) -> APIRouter:
         """List runs, newest first; ``after`` of an answer asks for the older ones that follow it."""
         limit = _limit(request)
         before = place_of(request, "after", what="the value of after in the answer before") or None
-        count, found = await services.queue.newest(keys=KEYS, before=before, limit=limit)
+        caller = caller_of(request)
+        keys = KEYS if caller.is_admin else keys_of(caller)
+        count, found = await services.queue.newest(keys=keys, before=before, limit=limit)
         document = {
             "status": "success",
             "count": count,

@@ -6,6 +6,8 @@ from orca_http.problems import Problems
 
 PROBLEMS = Problems(
     {
+        401: ("credentials_expired", "credentials_revoked"),
+        403: ("scope_missing",),
         404: ("proof_unavailable", "proof_unknown", "run_unknown"),
         409: ("idempotency_conflict", "output_absent", "run_cancelled", "run_ended", "run_unended"),
         410: ("events_forgotten",),

@@ -24,12 +24,12 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from orca_agent.api.access import refuse_stranger
 from orca_agent.api.followers import Followers
 from orca_agent.api.problems import PROBLEMS
-from orca_agent.api.runs import run_id_in
+from orca_agent.api.runs import visible
 from orca_agent.api.services import Services
 from orca_agent.api.streams import batches, data_of
 from orca_agent.store.events import RunEvent
@@ -51,9 +51,8 @@ def routes(services: Services, followers: Followers) -> APIRouter:
 
     async def follow(socket: WebSocket, run_id: str) -> None:
         try:
-            if services.settings.api_key is not None:
-                refuse_stranger(services.settings, _key_of(socket))
-            after = await _place(services, socket, run_id_in(run_id))
+            await services.gate.admit(socket, _key_of)
+            after = await _place(services, socket, run_id)
             with followers.one_more():
                 await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
                 await _Reader(services, socket, run_id).serve(after)
@@ -64,7 +63,7 @@ def routes(services: Services, followers: Followers) -> APIRouter:
     return router
 
 
-def _key_of(socket: WebSocket) -> str:
+def _key_of(socket: HTTPConnection) -> str:
     """Return the key that came, in a header or as a subprotocol. Raises InvalidError ``credentials_…``."""
     offered = [name.removeprefix(_KEY) for name in socket.scope["subprotocols"] if name.startswith(_KEY)]
     if not offered:
@@ -79,7 +78,7 @@ def _key_of(socket: WebSocket) -> str:
 async def _place(services: Services, socket: WebSocket, run_id: str) -> int:
     """Return the number after which the reader goes on. Raises as ``GET /v1/runs/{id}/events`` does."""
     after = place_of(socket, "last_event_id", what="the number of the last event you have seen")
-    await services.queue.state(run_id)
+    await visible(socket, services, run_id)
     extent = await services.events.extent(run_id)
     if extent.is_closed and after < extent.last and not await services.events.read(run_id, after, 1):
         raise InvalidError("events_forgotten", f"the events of run {run_id} were deleted; its output is kept")

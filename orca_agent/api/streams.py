@@ -20,8 +20,9 @@ from orca_agent.api.documents import rfc3339
 from orca_agent.api.followers import Followers
 from orca_agent.api.problems import PROBLEMS
 from orca_agent.api.services import Services
-from orca_agent.api.waiting import until_gone
+from orca_agent.api.waiting import leave, until_gone
 from orca_agent.store.events import RunEvent
+from orca_agent.work.queue import Stored
 from orca_http.bounds import own_time
 from orca_protocol.errors import LimitError, OrcaError, UnavailableError
 
@@ -123,9 +124,17 @@ async def batches(services: Services, run_id: str, after: int = 0) -> AsyncGener
 class EventStream(Stream):
     """The answer to who follows a run from after event number ``after``."""
 
-    def __init__(self, services: Services, followers: Followers, run_id: str, after: int) -> None:
+    def __init__(
+        self, services: Services, followers: Followers, run_id: str, after: int, *, is_ended_by_leaving: bool = False
+    ) -> None:
         super().__init__(services, followers, run_id)
         self._after = after
+        self._is_ended_by_leaving = is_ended_by_leaving
+
+    async def left(self) -> None:
+        """End the run, if that was wanted."""
+        if self._is_ended_by_leaving:
+            await leave(self.services, [Stored(self.run_id, is_new=True)])
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """Yield each event under its number."""

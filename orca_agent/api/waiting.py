@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
@@ -23,14 +24,26 @@ from orca_http.reading import choice_of, one_of
 from orca_protocol.errors import InvalidError, OrcaError
 
 _CHOICES = ("cancel", "continue")
-ON_DISCONNECT = {"name": "on_disconnect", "in": "query", "schema": {**one_of(_CHOICES), "default": "cancel"}}
 #: what stands before the reason of a run that failed for something that is wrong with it
 _MODEL = re.compile(r"(model_unavailable|model_ambiguous): (.*)", re.DOTALL)
+
+
+def on_disconnect(default: str) -> dict[str, Any]:
+    """Return what a route says of the choice in the OpenAPI document."""
+    return {"name": "on_disconnect", "in": "query", "schema": {**one_of(_CHOICES), "default": default}}
+
+
+ON_DISCONNECT = on_disconnect("cancel")
 
 
 def is_kept(request: Request) -> bool:
     """Whether the request's runs go on without their caller. Raises InvalidError ``query``."""
     return choice_of(request, "on_disconnect", _CHOICES) == "continue"
+
+
+def is_ended_by_leaving(request: Request) -> bool:
+    """Whether who follows a run wants it ended when they go. Raises InvalidError ``query``."""
+    return choice_of(request, "on_disconnect", _CHOICES) == "cancel"
 
 
 async def until_ended(request: Request, services: Services, stored: Sequence[Stored], *, kept: bool) -> None:

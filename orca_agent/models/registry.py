@@ -8,6 +8,7 @@ time, under one time cap; those that failed are asked again when a name is not f
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from orca_agent.models.facts import Bill, ModelFacts, billed, facts_of
 from orca_protocol import budget
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity
+
+log = logging.getLogger(__name__)
 
 _SHOWN = 20
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
@@ -152,6 +155,15 @@ class Registry:
         found = {name: await self.resolve(name) for name in names}
         prices = {name: facts_of(resolved.provider, resolved.model).price for name, resolved in found.items()}
         return {name: None if price is None else price.at_most() for name, price in prices.items()}
+
+    async def known_prices(self, names: Iterable[str]) -> dict[str, budget.Price]:
+        """Return the prices that are known; a model that cannot be found has none."""
+        try:
+            found = await self.prices(names)
+        except OrcaError as error:
+            log.info("prices of %s are not known: %s", ", ".join(names), error)
+            return {}
+        return {name: price for name, price in found.items() if price is not None}
 
     def _bill(self, answer: Answer) -> Bill | None:
         price = self.facts(answer.model).price

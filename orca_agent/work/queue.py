@@ -24,9 +24,11 @@ from psycopg.rows import TupleRow
 from orca_agent.store.database import Connection, pool_of
 from orca_agent.store.events import cancel_topic, close_events, note
 from orca_agent.store.journal import Hold, RunRecord
+from orca_agent.store.ledger import locked_terms
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
+from orca_agent.work.orders import Order, place, settle_run
 from orca_agent.work.states import FAILED, Depth, RunState, list_newest, list_states, read_depth, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
@@ -88,26 +90,22 @@ class RunQueue:
         await self._app.close_async()
         await self._pool.close()
 
-    async def submit(self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None) -> Stored:
+    async def submit(self, run: RunRecord, order: Order, *, key: str, digest: str, at_most: int | None = None) -> Stored:
         """Store ``run`` once for ``key`` and announce it. ``digest`` says whether a second submission is the same.
 
-        Raises InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if
-        ``at_most`` runs have not ended.
+        ``order`` says what it may use, and whose API key wants it: the run is that key's, and within its limits. Raises
+        InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if ``at_most`` runs
+        have not ended, and what ``place`` raises.
         """
         async with self._transaction() as db:
+            if order.owner is not None:
+                await locked_terms(db, order.owner)
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
             if at_most is not None and (await read_depth(db)).unfinished >= at_most:
                 raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
-            values = (run.id, run.item_id, run.spec, run.started, run.deadline)
-            await db.execute(
-                "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
-            )
-            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, due)
-                     VALUES (%s, %s, %s, now() + make_interval(secs => %s))
-                         ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            if await (await db.execute(sql, (run.id, key, digest, self.policy.announce_again))).fetchone() is not None:
+            if await place(db, run, order, key=key, digest=digest, due=self.policy.announce_again):
                 await note(db, run.id, "queued", {})
                 await self._announce(db, run.id)
                 return Stored(run.id, is_new=True)
@@ -122,7 +120,7 @@ class RunQueue:
         """Take the run, raising its epoch, unless somebody holds it or it has ended."""
         async with self._transaction() as db:
             row = await (await db.execute(statements.CLAIM, {"run": run_id, "holder": holder, "ttl": self.policy.ttl})).fetchone()
-        return None if row is None else Claim(RunRecord(*row[:7]), Hold(run_id, row[7]), *row[8:])
+        return None if row is None else Claim(RunRecord(*row[:8]), Hold(run_id, row[8]), *row[9:])
 
     async def beat(self, claim: Claim) -> Standing | None:
         """Extend the lease; None if the run is no longer this worker's."""
@@ -134,7 +132,7 @@ class RunQueue:
         """Say that the run has ended."""
         async with self._transaction() as db:
             if await _changed(db, statements.RELEASE, claim, seconds=None):
-                await close_events(db, claim.run.id)
+                await _close(db, claim.run.id)
 
     async def wait(self, claim: Claim, seconds: float) -> None:
         """Let go of the run; it is announced after ``seconds``, or now if somebody wants it ended."""
@@ -177,13 +175,13 @@ class RunQueue:
         async with self._transaction() as db:
             return await read_state(db, run_id)
 
-    async def states(self, *, status: str | None, after: int, limit: int) -> list[RunState]:
-        """Return runs in the order in which they came, from place ``after`` on; of ``status`` only.
+    async def states(self, *, status: str | None, after: int, limit: int, owner: str | None = None) -> list[RunState]:
+        """Return runs in the order in which they came, from place ``after`` on; of ``status`` and of ``owner`` only.
 
         ``status`` is one of ``states.STATUSES``. The specs are left out.
         """
         async with self._transaction() as db:
-            return await list_states(db, status=status, after=after, limit=limit)
+            return await list_states(db, status=status, after=after, limit=limit, owner=owner)
 
     async def newest(self, *, keys: str, before: int | None, limit: int) -> tuple[int, list[RunState]]:
         """Return how many runs have a key that begins with ``keys``, and the newest of them before a place, without their specs."""
@@ -251,7 +249,7 @@ class RunQueue:
             case Fail(reason):
                 await _fail(db, run_id, reason)
             case Close():
-                await close_events(db, run_id)
+                await _close(db, run_id)
 
     async def _forget_stalled_jobs(self) -> None:
         """Delete the jobs of workers that died. Their runs are seen to by their leases."""
@@ -296,6 +294,12 @@ async def _changed(
 async def _fail(db: Connection, run_id: str, reason: str) -> None:
     """End a run without an output, and tell so."""
     await db.execute(statements.FAIL, {"run": run_id, "reason": reason, "status": FAILED})
+    await _close(db, run_id)
+
+
+async def _close(db: Connection, run_id: str) -> None:
+    """Tell the end of a run that has ended, and settle what it had reserved."""
+    await settle_run(db, run_id)
     await close_events(db, run_id)
 
 

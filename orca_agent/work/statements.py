@@ -9,7 +9,7 @@ WITH claimed AS (
     RETURNING run_id, attempts, cancel_requested
 )
 UPDATE runs SET epoch = epoch + 1 FROM claimed WHERE runs.id = claimed.run_id
-RETURNING id, item_id, spec, started, deadline, status, finished, epoch, attempts, cancel_requested IS NOT NULL
+RETURNING id, item_id, spec, started, deadline, status, finished, ceilings, epoch, attempts, cancel_requested IS NOT NULL
 """
 DUE = """
 SELECT run_id, attempts, holder IS NOT NULL, status IS NOT NULL

@@ -14,12 +14,18 @@ FAILED = "failed"
 #: every word for how a run stands
 STATUSES = ("queued", "running", "success", "partial", "error", FAILED)
 
-_REST = """started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason, number, cancel_requested IS NOT NULL
-  FROM runs LEFT JOIN queue ON queue.run_id = runs.id"""
-_STATE = f"SELECT id, item_id, spec, {_REST} WHERE id = %s"
+# The few runs that wait, each with how many of them came before it.
+_WAITING = """WITH waiting AS (
+    SELECT run_id, row_number() OVER (ORDER BY number) - 1 AS position FROM queue JOIN runs ON id = run_id
+     WHERE due IS NOT NULL AND holder IS NULL AND status IS NULL)"""
+_REST = """started, deadline, status, finished, ceilings, epoch, coalesce(attempts, 0), holder, reason, number,
+       cancel_requested IS NOT NULL, owner, position
+  FROM runs LEFT JOIN queue ON queue.run_id = runs.id LEFT JOIN waiting ON waiting.run_id = runs.id"""
+_STATE = f"{_WAITING} SELECT id, item_id, spec, {_REST} WHERE id = %s"
 _PAGE = f"""
+{_WAITING}
 SELECT id, item_id, ''::bytea, {_REST}
- WHERE number > %(after)s AND run_id IS NOT NULL
+ WHERE number > %(after)s AND queue.run_id IS NOT NULL AND (%(owner)s::text IS NULL OR owner = %(owner)s)
    AND (%(status)s::text IS NULL OR %(status)s = coalesce(status, CASE WHEN holder IS NULL THEN 'queued' ELSE 'running' END))
  ORDER BY number LIMIT %(limit)s
 """
@@ -48,6 +54,10 @@ class RunState:
     place: int
     #: somebody wanted it ended
     is_cancelled: bool
+    #: the API key whose run it is; None: the operator's own
+    owner: str | None = None
+    #: how many of the runs that wait came before it, or None where it does not wait
+    position: int | None = None
 
     @property
     def status(self) -> str:
@@ -73,13 +83,13 @@ async def read_state(db: Connection, run_id: str) -> RunState:
     row = await (await db.execute(_STATE, (run_id,))).fetchone()
     if row is None:
         raise InvalidError("run_unknown", f"there is no run {run_id}")
-    return RunState(RunRecord(*row[:7]), *row[7:])
+    return RunState(RunRecord(*row[:8]), *row[8:])
 
 
-async def list_states(db: Connection, *, status: str | None, after: int, limit: int) -> list[RunState]:
+async def list_states(db: Connection, *, status: str | None, after: int, limit: int, owner: str | None) -> list[RunState]:
     """Return the runs of the queue in the order in which they came, from place ``after`` on, without their specs."""
-    rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit})).fetchall()
-    return [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
+    rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit, "owner": owner})).fetchall()
+    return [RunState(RunRecord(*row[:8]), *row[8:]) for row in rows]
 
 
 async def list_newest(db: Connection, *, keys: str, before: int | None, limit: int) -> tuple[int, list[RunState]]:

@@ -17,13 +17,12 @@ from collections.abc import Callable
 from orca_agent.store.events import EventLog, cancel_topic
 from orca_agent.store.journal import RunRecord
 from orca_agent.work.events import OnEvent
+from orca_agent.work.items import item_of
 from orca_agent.work.lease import Fail, when_given_up
 from orca_agent.work.queue import Claim, RunQueue
 from orca_agent.work.recorder import Recorder
 from orca_agent.work.runner import Runner
-from orca_engine.item import Item
 from orca_protocol.errors import OrcaError, UnavailableError
-from orca_protocol.spec import read_spec
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +144,7 @@ class Worker:
             if claim.is_cancelled:
                 runner.stop("cancelled")
             made.set_result(runner)
-            await runner.go_on(Item(run.item_id, read_spec(run.spec, where=f"run {run.id}")), run, claim.hold)
+            await runner.go_on(item_of(run), run, claim.hold)
             await recorder.close(_LAST_EVENTS)
             await self._queue.done(claim)
         except OrcaError as error:

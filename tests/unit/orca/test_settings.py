@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from orca.run_settings import RunSettings
 from orca.settings import Settings, load_settings
 from orca_protocol.errors import InvalidError
 from tests.house.repository import ROOT
@@ -24,6 +25,7 @@ SECRETS = (
     "OPENROUTER_API_KEY2",
     "OPENROUTER_API_KEY3",
 )
+RUN_VARIABLES = {f"ORCA_{field.upper()}" for field in RunSettings.model_fields}
 SECRET = "sk-a-secret-that-must-not-be-seen"
 
 #: variable → what an operator writes, the attribute, what it must be
@@ -32,6 +34,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
     "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
     "ORCA_API_KEY": (SECRET, "api_key", SecretStr(SECRET)),
+    "ORCA_LIMITS_URL": (f"redis://:{SECRET}@cache", "limits_url", SecretStr(f"redis://:{SECRET}@cache")),
+    "ORCA_CACHE_MAX_BYTES": ("0", "cache_max_bytes", 0),
+    "ORCA_CACHE_SECONDS": ("1.5", "cache_seconds", 1.5),
     "ORCA_QUEUE_MAX": ("7", "queue_max", 7),
     "ORCA_EVENTS_DAYS": ("0.5", "events_days", 0.5),
     "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
@@ -78,7 +83,7 @@ def test_the_variables_are_those_of_the_document_and_each_has_a_field() -> None:
         r"^\| `([A-Z0-9_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE
     )
     options = {"ORCA_PORT"}  # read by the commands that have --port
-    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | options)
+    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | RUN_VARIABLES | options)
     assert sorted(attribute for _, attribute, _ in VARIABLES.values()) == sorted(Settings.model_fields)
 
 
@@ -99,6 +104,9 @@ def test_the_key_lies_in_the_home_unless_it_is_said_where(monkeypatch: pytest.Mo
 
 WRONG = {
     "ORCA_API_KEY": ["short", "fifteen letters", "a key with a space", "schlüssel-schlüssel"],
+    "ORCA_LIMITS_URL": ["memcached://somewhere", "localhost:6379"],
+    "ORCA_CACHE_MAX_BYTES": ["-1", "64 MiB"],
+    "ORCA_CACHE_SECONDS": ["0", "-1", "nan"],
     "ORCA_QUEUE_MAX": ["0", "many"],
     "ORCA_EVENTS_DAYS": ["0", "-1", "nan"],
     "ORCA_MAX_IN_FLIGHT": ["0", "-1", "many", "1.5"],

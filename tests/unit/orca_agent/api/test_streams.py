@@ -152,3 +152,39 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_makes_room(database_ur
             async with asyncio.timeout(10):
                 while await _status(idle, run_id) == 429:
                     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("wish", "stopped"), [("cancel", "cancelled"), ("continue", None), (None, None)])
+async def test_a_reader_that_goes_away_ends_the_run_only_if_it_said_so(
+    agent: Service, wish: str | None, stopped: str | None
+) -> None:
+    agent.model.latency["A"] = 60.0 if wish == "cancel" else 1.0
+    run_id = await agent.store(spec_of("A"))
+    params = {} if wish is None else {"on_disconnect": wish}
+    async with agent.client.stream("GET", f"/v1/runs/{run_id}/events", params=params) as answer:
+        assert answer.status_code == 200
+        await agent.until(lambda: agent.model.in_flight == 1)
+    ended = await agent.ended(run_id)
+    assert (await agent.client.get(ended["output"])).json()["stopped"] == stopped
+    assert ended["cancel_requested"] is (wish == "cancel")
+
+
+async def test_a_reader_that_saw_the_end_cancels_nothing(agent: Service) -> None:
+    run_id = await agent.store(spec_of("A"))
+    async with agent.client.stream("GET", f"/v1/runs/{run_id}/events", params={"on_disconnect": "cancel"}) as answer:
+        assert "event: finished" in (await answer.aread()).decode()
+    assert (await agent.run(run_id))["status"] == "success"
+
+
+async def test_a_service_that_stops_cancels_no_run_of_its_readers(idle: Service) -> None:
+    run_id = await idle.store(spec_of("A"))
+    async with idle.client.stream("GET", f"/v1/runs/{run_id}/events", params={"on_disconnect": "cancel"}) as answer:
+        idle.services.stopping.set()
+        await answer.aread()
+    assert not (await idle.services.queue.state(run_id)).is_cancelled
+
+
+async def test_a_wrong_choice_is_refused(idle: Service) -> None:
+    run_id = await idle.store(spec_of("A"))
+    answer = await idle.client.get(f"/v1/runs/{run_id}/events", params={"on_disconnect": "maybe"})
+    assert code(answer) == (400, "query")
