@@ -41,6 +41,7 @@ from orca_agent.rounds.paying import Paying
 from orca_agent.rounds.settings import Identity, RoundsSettings
 from orca_agent.rounds.sidecar import NodeFace
 from orca_agent.rounds.submitting import Submitting
+from orca_agent.rounds.telling import Telling
 from orca_agent.rounds.views import ChainStanding, LeasesNow
 from orca_agent.rounds.working import Working, WorkParts
 from orca_agent.store.records import NodeRecords
@@ -186,7 +187,8 @@ async def _joined(
         loop = None
         if standalone:
             acting = Acting(chain, given.task_id, staking, main)
-            loop = RoundsNode(given, NodeParts(identity.key, chain, middle, records, auditing, submitting, paying, acting))
+            telling = Telling(identity.key, records, parts.events)
+            loop = RoundsNode(given, NodeParts(identity.key, chain, middle, records, auditing, submitting, paying, acting, telling))
         yield Joined(doing, loop, NodeFace(given, identity.key, chain, records, doing, auditing, submitting, paying, pinning, loop))
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
-from orca_agent.api import catalogue, completions, health, page, runs
+from orca_agent.api import batches, catalogue, chat, completions, health, logs, page, runs, sockets
 from orca_agent.api.access import guard
+from orca_agent.api.followers import Followers
 from orca_agent.api.problems import PROBLEMS
 from orca_agent.api.services import Services
 from orca_http.bounds import Bounds
@@ -22,8 +23,18 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp
     """
     app = FastAPI(title="Orca agent", version=services.version, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(health.routes(services))
-    for room in (runs, completions, catalogue):
-        app.include_router(room.routes(services), dependencies=[Depends(guard(services.settings))])
+    followers = Followers(services.settings.followers)
+    for router in (
+        runs.routes(services, followers),
+        completions.routes(services, followers),
+        batches.routes(services),
+        logs.routes(services),
+        catalogue.routes(services),
+        catalogue.openai_routes(services),
+        chat.routes(services, followers),
+    ):
+        app.include_router(router, dependencies=[Depends(guard(services.settings))])
+    app.include_router(sockets.routes(services, followers))
     for router in routers:
         app.include_router(router)
     page.install(app)

@@ -96,6 +96,10 @@ class RemoteProgress(Progress):
                 self._line(f"[{name}] {_told_ending(body)} after {body.get('seconds')} s")
             case "finished" | "failed":
                 self._line(f"run {kind}: {body.get('status') or body.get('reason')}")
+            case "step_started" | "step_finished":
+                pass  # its calls say it
+            case "verdict":
+                self._line(f"proof {body.get('cid')}: {body.get('outcome')} in round {body.get('round')}")
             case _:
                 self._line(kind.replace("_", " "))
 

@@ -151,10 +151,13 @@ def _write_car(cid: Cid, node: LocalNode, path: Path) -> None:
 
 
 def _show(response: dict[str, Any]) -> None:
-    for message in response["output"]:
-        error = message.get("error")
-        said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
-        typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
+    for number, part in enumerate(response["output"]):
+        if isinstance(part, list):
+            typer.echo(f"# {one_line(response['tasks'][number])}\n")
+        for message in part if isinstance(part, list) else [part]:
+            error = message.get("error")
+            said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
+            typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
     for remark in response.get("notes", ()):
         note(plain(f"{remark['code']}: {remark['detail']}"))
     usage = response["usage"]

@@ -1,15 +1,26 @@
-"""What can be asked for: the swarm types that this engine really runs, and the models that are there now."""
+"""What can be asked for: the swarm types that this engine really runs, and the models that are there now.
+
+``/v1/models/available`` is the Swarms API's list, ``/v1/models`` the OpenAI API's. What more is known of a model than its name
+and who answers for it belongs into ``model_document``.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orca_agent.api.envelope import Enveloped
 from orca_agent.api.services import Services
+from orca_agent.models.facts import ModelFacts, facts_of
 from orca_agent.models.registry import read_filter
 from orca_engine.swarms import SWARMS
 from orca_http.answers import json_answer, respond
+
+#: when a model was made is not known; clients of that API want a number
+_UNKNOWN = 0
 
 
 def routes(services: Services) -> APIRouter:
@@ -34,3 +45,29 @@ def routes(services: Services) -> APIRouter:
     router.add_api_route("/swarms/available", swarms, methods=["GET"], response_class=Response)
     router.add_api_route("/models/available", models, methods=["GET"], response_class=Response)
     return router
+
+
+def openai_routes(services: Services) -> APIRouter:
+    """Return the router of ``/v1/models`` and below; it stands after ``routes``, which has a path of the same form."""
+    router = APIRouter(prefix="/v1/models", tags=["openai"], route_class=Enveloped)
+
+    async def models(request: Request) -> Response:
+        """List the names that a request can use, in the OpenAI API's form; filtered as ``/v1/models/available`` is."""
+        language, min_vram = read_filter(request.query_params)
+        rows = await services.registry.catalogue(language=language, min_vram=min_vram)
+        found = {row.name: model_document(row.name, row.provider, row.facts) for row in rows if row.reachable}
+        return respond(json_answer(200, {"object": "list", "data": list(found.values())}))
+
+    async def model(name: str) -> Response:
+        """Say who answers for a name; ``provider/name`` is one too."""
+        found = await services.registry.resolve(name)
+        return respond(json_answer(200, model_document(name, found.provider.name, facts_of(found.provider, found.model))))
+
+    router.add_api_route("", models, methods=["GET"], response_class=Response)
+    router.add_api_route("/{name:path}", model, methods=["GET"], response_class=Response)
+    return router
+
+
+def model_document(name: str, provider: str, facts: ModelFacts) -> dict[str, Any]:
+    """Return a model as the OpenAI API shows one, and what more is known of it."""
+    return {"id": name, "object": "model", "created": _UNKNOWN, "owned_by": provider, **facts.document()}

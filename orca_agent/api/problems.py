@@ -12,6 +12,7 @@ PROBLEMS = Problems(
         413: ("proof_too_large",),
         500: ("journal_damaged", "run_failed"),
         502: ("run_error",),
+        503: ("stopping",),
         504: ("run_deadline", "run_goes_on"),
     }
 )

@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orca_agent.api.documents import run_document
+from orca_agent.api.followers import Followers
 from orca_agent.api.services import Services
-from orca_agent.api.streams import EventStream, Followers
+from orca_agent.api.streams import EventStream
 from orca_agent.work.finished import read_finished
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import answers_of, completion
@@ -31,8 +32,8 @@ YEAR = 365 * 24 * 3600.0
 _ID = re.compile(r"[0-9a-f-]{36}")
 _PAGE = 100
 #: what a caller's key becomes in the queue, where others have keys too
-_KEYS = "http:"
-_KEY_LONGEST = 200
+KEYS = "http:"
+KEY_LONGEST = 200
 
 
 class RunRequest(Strict):
@@ -44,10 +45,10 @@ class RunRequest(Strict):
     timeout: Annotated[float, Field(gt=0, le=YEAR)] | None = None
 
 
-def routes(services: Services) -> APIRouter:
+def routes(services: Services, followers: Followers) -> APIRouter:
     """Return the router of ``/v1/runs``."""
     router = APIRouter(prefix="/v1/runs", tags=["runs"])
-    runs = _Runs(services)
+    runs = _Runs(services, followers)
     create = {**body_schema(RunRequest), "parameters": [IDEMPOTENCY]}
     router.add_api_route("", runs.create, methods=["POST"], openapi_extra=create, status_code=202, response_class=Response)
     router.add_api_route("", runs.page, methods=["GET"], openapi_extra=_PAGE_PARAMETERS, response_class=Response)
@@ -59,7 +60,7 @@ def routes(services: Services) -> APIRouter:
     return router
 
 
-IDEMPOTENCY = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": _KEY_LONGEST}}
+IDEMPOTENCY = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": KEY_LONGEST}}
 _AFTER = {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0}}
 _PAGE_PARAMETERS = {"parameters": [{"name": "status", "in": "query", "schema": one_of(STATUSES)}, _AFTER]}
 _EVENTS = {
@@ -71,9 +72,9 @@ _EVENTS = {
 class _Runs:
     """The handlers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, followers: Followers) -> None:
         self._services = services
-        self._followers = Followers(services.settings.followers)
+        self._followers = followers
 
     async def create(self, request: Request) -> Response:
         """Store a run; it is begun as soon as a worker is free. The same key and body get the same run again."""
@@ -131,19 +132,29 @@ class _Runs:
         return respond(json_answer(200, {"run": run_id, "cid": found.cid, "signer": found.signer}))
 
     async def _state(self, run_id: str) -> RunState:
-        if not _ID.fullmatch(run_id):
-            raise InvalidError("run_unknown", "there is no such run")
-        return await self._services.queue.state(run_id)
+        return await self._services.queue.state(run_id_in(run_id))
 
     async def _finished(self, run_id: str) -> Finished:
         return await finished(self._services, await self._state(run_id))
 
 
+def run_id_in(text: str) -> str:
+    """Return a run's id out of an address. Raises InvalidError ``run_unknown`` for what cannot be one."""
+    if not _ID.fullmatch(text):
+        raise InvalidError("run_unknown", "there is no such run")
+    return text
+
+
 async def store(request: Request, services: Services, spec: bytes, *, timeout: float | None = None) -> Stored:
     """Store a run of ``spec`` under the request's key, or under a fresh one. Raises as ``Intake.submit`` does."""
-    key = idempotency_key_of(request, longest=_KEY_LONGEST) or str(uuid.uuid4())
+    key = idempotency_key_of(request, longest=KEY_LONGEST) or str(uuid.uuid4())
+    return await store_as(key, services, spec, timeout=timeout)
+
+
+async def store_as(key: str, services: Services, spec: bytes, *, timeout: float | None = None) -> Stored:
+    """Store a run of ``spec`` under ``key``. Raises as ``Intake.submit`` does."""
     item = await asyncio.to_thread(Item.local, spec)
-    return await services.intake.submit(item, spec, key=_KEYS + key, timeout=timeout)
+    return await services.intake.submit(item, spec, key=KEYS + key, timeout=timeout)
 
 
 async def finished(services: Services, state: RunState) -> Finished:

@@ -3,7 +3,7 @@
 Events are for people and progress bars; the journal is the record. A worker's events are conditional on the run's epoch, as
 its journal entries are, so a worker that lost its run tells nothing more of it. What bystanders say of a run (it was queued,
 somebody wants it cancelled, it has ended) is written in the transaction that makes it true. ``finished`` or ``failed`` is the
-last event of a run: nothing comes after it.
+last event of a run: nothing comes after it but ``verdict``, what peers said of its proof, rounds later. Nobody waits for those.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ KINDS = (
     "queued",
     "started",
     "model_resolved",
+    "step_started",
     "call_started",
     "delta",
     "call_restarted",
     "call_finished",
+    "step_finished",
     "cancel_requested",
     "finished",
     "failed",
+    "verdict",
 )
 LAST = frozenset({"finished", "failed"})
 
@@ -62,6 +65,16 @@ WITH held AS MATERIALIZED (SELECT id FROM runs WHERE id = %(run)s AND epoch = %(
 _NOTE = f"""
 WITH held AS (SELECT %(run)s AS id), counted AS ({_COUNT})
 {_INSERT}
+"""
+# After the last event, and each body once.
+_VERDICT = """
+WITH counted AS (
+    UPDATE event_counts SET last = last + 1
+     WHERE run_id = %(run)s AND is_closed
+       AND NOT EXISTS (SELECT FROM events WHERE run_id = %(run)s AND kind = 'verdict' AND body = %(body)s)
+    RETURNING last)
+INSERT INTO events (run_id, number, at, kind, body)
+SELECT %(run)s, last, extract(epoch FROM clock_timestamp()), 'verdict', %(body)s FROM counted
 """
 _IS_WRITTEN = "SELECT FROM event_counts WHERE run_id = %(run)s AND batch = %(batch)s"
 _FORGET = """
@@ -164,6 +177,11 @@ class EventLog:
                     "run_taken_over", f"run {hold.run_id} is not held any more; this process tells nothing more of it"
                 )
             await notify(db, topic_of(hold.run_id))
+
+    async def add_verdict(self, run_id: str, body: Mapping[str, Any]) -> None:
+        """Tell what became of the proof of a run that has ended. A second time changes nothing."""
+        async with self._transaction() as db:
+            await db.execute(_VERDICT, {"run": run_id, "body": _json(body)})
 
     async def extent(self, run_id: str) -> Extent:
         """Return how far the events of a run go."""

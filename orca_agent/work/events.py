@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orca_agent.work.steps import Step
 from orca_protocol.journal import Outcome, Path
 
 
@@ -28,6 +29,20 @@ class ModelResolved:
     provider: str
     model: str
     alias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The first call of a step is about to be asked; those of a parallel step come together."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """Every call of the step has its entry."""
+
+    step: Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +80,5 @@ class CallFinished:
     seconds: float
 
 
-Event = RunStarted | ModelResolved | CallStarted | Delta | CallRestarted | CallFinished
+Event = RunStarted | ModelResolved | StepStarted | StepFinished | CallStarted | Delta | CallRestarted | CallFinished
 OnEvent = Callable[[Event], None]

@@ -27,7 +27,7 @@ from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
+from orca_agent.work.states import FAILED, Depth, RunState, list_newest, list_states, read_depth, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -184,6 +184,11 @@ class RunQueue:
         """
         async with self._transaction() as db:
             return await list_states(db, status=status, after=after, limit=limit)
+
+    async def newest(self, *, keys: str, before: int | None, limit: int) -> tuple[int, list[RunState]]:
+        """Return how many runs have a key that begins with ``keys``, and the newest of them before a place, without their specs."""
+        async with self._transaction() as db:
+            return await list_newest(db, keys=keys, before=before, limit=limit)
 
     async def depth(self) -> Depth:
         """Return how many runs wait and how many are held."""

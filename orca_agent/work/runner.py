@@ -170,7 +170,9 @@ class Runner:
             self._live.stop(self._wanted)
         alarm = self._set_alarm(run)
         try:
-            return await self._live.drive()
+            entries = await self._live.drive()
+            calls.end()
+            return entries
         finally:
             self._live = None
             if alarm is not None:

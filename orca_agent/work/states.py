@@ -23,6 +23,13 @@ SELECT id, item_id, ''::bytea, {_REST}
    AND (%(status)s::text IS NULL OR %(status)s = coalesce(status, CASE WHEN holder IS NULL THEN 'queued' ELSE 'running' END))
  ORDER BY number LIMIT %(limit)s
 """
+# Whose key begins alike is one caller's.
+_NEWEST = f"""
+SELECT id, item_id, ''::bytea, {_REST}
+ WHERE starts_with(idempotency_key, %(keys)s) AND (%(before)s::bigint IS NULL OR number < %(before)s)
+ ORDER BY number DESC LIMIT %(limit)s
+"""
+_COUNT = "SELECT count(*) FROM queue WHERE starts_with(idempotency_key, %s)"
 _DEPTH = "SELECT count(*) FILTER (WHERE holder IS NULL), count(holder) FROM queue WHERE due IS NOT NULL"
 
 
@@ -73,6 +80,13 @@ async def list_states(db: Connection, *, status: str | None, after: int, limit: 
     """Return the runs of the queue in the order in which they came, from place ``after`` on, without their specs."""
     rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit})).fetchall()
     return [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
+
+
+async def list_newest(db: Connection, *, keys: str, before: int | None, limit: int) -> tuple[int, list[RunState]]:
+    """Return how many runs have a key that begins with ``keys``, and the newest of those before place ``before``."""
+    count = await (await db.execute(_COUNT, (keys,))).fetchone()
+    rows = await (await db.execute(_NEWEST, {"keys": keys, "before": before, "limit": limit})).fetchall()
+    return 0 if count is None else count[0], [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
 
 
 async def read_depth(db: Connection) -> Depth:

@@ -117,16 +117,24 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def service(url: str, *, works: bool = True, at_most: int = 1000, **settings: Any) -> AsyncIterator[Service]:
+async def service(
+    url: str,
+    *,
+    works: bool = True,
+    at_most: int = 1000,
+    model: ScriptedModel | None = None,
+    attempts: int = 1,
+    **settings: Any,
+) -> AsyncIterator[Service]:
     """Serve over the database at ``url``; without ``works`` nothing takes what is queued."""
-    model, prover = ScriptedModel(), Proving()
+    model, prover = model or ScriptedModel(), Proving()
     registry = Registry([model], {"alias": "scripted"})
     async with AsyncExitStack() as closing:
         journal = PostgresJournal(url)
         closing.push_async_callback(journal.close)
         queue = await closing.enter_async_context(RunQueue(url, POLICY))
         events = await closing.enter_async_context(EventLog(url))
-        options = RunOptions(follow=True, retry=Policy(attempts=1))
+        options = RunOptions(follow=True, retry=Policy(attempts=attempts, base=0.0))
         worker = Worker(queue, events, lambda _, on_event: Runner(journal, registry, Secrets(), options=options, on_event=on_event))
         services = Services(
             settings=ApiSettings(**settings),

@@ -15,13 +15,17 @@ from tests.unit.orca_agent.api.service import Service, code, service, spec_of
 WHOLE = [
     "queued",
     "started",
+    "step_started",
     "call_started",
     "model_resolved",
     "delta",
     "call_finished",
+    "step_finished",
+    "step_started",
     "call_started",
     "delta",
     "call_finished",
+    "step_finished",
     "finished",
 ]
 
@@ -30,7 +34,7 @@ async def test_a_run_is_followed_from_its_first_event_to_its_last(agent: Service
     agent.model.latency["B"] = 0.1
     run_id = await agent.store(spec_of("A", "B"))
     events = await agent.follow(run_id)
-    assert [event.id for event in events] == list(range(1, 11))
+    assert [event.id for event in events] == list(range(1, len(WHOLE) + 1))
     assert [event.kind for event in events] == WHOLE
     assert {event.data["run"] for event in events} == {run_id}
     assert [event.data["text"] for event in events if event.kind == "delta"] == ["out(A,1)", "out(B,1)"]
@@ -43,7 +47,7 @@ async def test_a_reader_that_comes_again_misses_nothing_and_gets_nothing_twice(a
     async with aclosing(agent.following(run_id)) as following:
         first = [await anext(following) for _ in range(4)]
     rest = await agent.follow(run_id, **{"Last-Event-ID": str(first[-1].id)})
-    assert [event.id for event in [*first, *rest]] == list(range(1, 11))
+    assert [event.id for event in [*first, *rest]] == list(range(1, len(WHOLE) + 1))
     assert [event.kind for event in [*first, *rest]] == WHOLE
 
 
@@ -59,7 +63,7 @@ async def test_after_the_end_everything_can_be_read_again_or_from_a_place(agent:
 async def test_who_has_everything_is_told_not_to_come_again(agent: Service) -> None:
     run_id = await agent.store(spec_of("A", "B"))
     await agent.follow(run_id)
-    answer = await agent.client.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": "10"})
+    answer = await agent.client.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": str(len(WHOLE))})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
