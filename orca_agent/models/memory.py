@@ -1,7 +1,7 @@
 """Whether local weights fit: the file, plus the keys and values of a full context, against what this machine has free.
 
 The embedded engine computes on the processor, so what counts is main memory: ``MemAvailable`` of /proc/meminfo, what can be had
-without swapping, and no more than what the node's own control group may still take (a container's limit, cgroup v2).
+without swapping, and no more than what the node's own control group may still take (a container's or a service's limit, cgroup v2).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from orca_protocol.errors import UnavailableError
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ def fit_of(weights: Weights) -> Fit:
     return Fit(need_of(weights), available_bytes())
 
 
-def available_bytes(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
+def available_bytes(meminfo: Path = _MEMINFO, cgroup: Path | None = None) -> int:
     """Return the memory that can be had without swapping. Raises UnavailableError ``memory_unknown``."""
+    cgroup = own_cgroup() if cgroup is None else cgroup
     try:
         lines = meminfo.read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -74,6 +76,15 @@ def available_bytes(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
         raise UnavailableError("memory_unknown", f"{meminfo} does not say how much memory is free") from error
     allowed = _left_in(cgroup)
     return free if allowed is None else min(free, allowed)
+
+
+def own_cgroup(said: Path = _OWN_CGROUP, root: Path = _CGROUP) -> Path:
+    """Return the folder of this process's control group; the root's where the kernel names none (version 1 alone)."""
+    try:
+        lines = said.read_text().splitlines()
+    except OSError:
+        return root
+    return root / next((line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), "")
 
 
 def _left_in(cgroup: Path) -> int | None:

@@ -98,6 +98,10 @@ async def test_what_can_be_asked_for_is_listed(idle: Service) -> None:
     assert document["catalogue"][1] == {**shown, **ModelFacts().document()}
     assert (await idle.client.get("/v1/models/available?language=en&min_vram=8")).json()["models"] == []
     assert code(await idle.client.get("/v1/models/available?min_vram=much")) == (400, "bad_filter")
+    (scripted, _) = (await idle.client.get("/v1/models")).json()["data"]
+    assert scripted == {"id": "scripted", "object": "model", "created": 0, "owned_by": "scripted", **ModelFacts().document()}
+    assert (await idle.client.get("/v1/models?min_vram=8")).json()["data"] == []
+    assert (await idle.client.get("/v1/models?language=e")).status_code == 400
 
 
 async def test_the_page_lists_the_routes_and_loads_nothing(idle: Service) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orca_agent.models.llama import Weights
-from orca_agent.models.memory import Fit, Need, available_bytes, fit_of, need_of
+from orca_agent.models.memory import Fit, Need, available_bytes, fit_of, need_of, own_cgroup
 from orca_protocol.errors import UnavailableError
 from tests.unit.orca_agent.models.ggufs import header
 
@@ -38,6 +38,21 @@ def test_a_containers_limit_counts_where_it_is_tighter(tmp_path: Path, limit: in
     (tmp_path / "memory.current").write_text(f"{used * 1024}\n")
     (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {cached * 1024}\nfile 2\n")
     assert available_bytes(tmp_path / "meminfo", tmp_path) == free * 1024
+
+
+@pytest.mark.parametrize(
+    ("said", "group"),
+    [
+        ("0::/\n", ""),
+        ("1:name=x:/y\n0::/system.slice/orca.service\n", "system.slice/orca.service"),
+        ("2:memory:/z\n", ""),
+        (None, ""),
+    ],
+)
+def test_the_limit_is_that_of_the_own_control_group(tmp_path: Path, said: str | None, group: str) -> None:
+    if said is not None:
+        (tmp_path / "cgroup").write_text(said)
+    assert own_cgroup(tmp_path / "cgroup", tmp_path) == tmp_path / group
 
 
 def test_a_model_fits_when_file_and_full_context_do() -> None:
