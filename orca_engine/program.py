@@ -84,8 +84,6 @@ def _admit_fields(spec: SwarmSpec) -> None:
         raise InvalidError("field_without_use", f"tasks: {name} decides for one task; give task, or one spec for each")
     if spec.img is not None:
         raise InvalidError("img_unsupported", "img: this version sends no images to models; leave the field out")
-    if spec.schedule is not None:
-        raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
 
 
 def program_of(item: Item) -> Program[Ended]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from orca.node import LocalNode
     from orca_agent.work.runner import Finished
+    from orca_protocol.spec import ScheduleSpec
     from proof_store.cid import Cid
 
 #: what makes ``--out`` a file instead of a folder
@@ -75,6 +76,8 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     spec = _read(path)
     item = Item.local(spec, where=str(path))
     admit(item.spec)
+    if item.spec.schedule is not None:
+        await _until_due(item.spec.schedule, resume=resume)
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
@@ -94,6 +97,22 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     else:
         _show(response)
     return code
+
+
+async def _until_due(schedule: ScheduleSpec, *, resume: bool) -> None:
+    """Wait for the moment that the spec names, which may be over where an interrupted run goes on."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from orca_time.schedule import due_of, moment_of
+
+    now = datetime.now(UTC)
+    if resume and moment_of(schedule) <= now:
+        return
+    due = due_of(schedule, now)
+    note(f"waits here until {due.document()['local']} ({due.zone}); an agent would wait in your place: orca submit SPEC")
+    while (left := (due.at - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 - the machine may sleep, its clock be set
+        await asyncio.sleep(min(left, 1.0))
 
 
 def _read(path: Path) -> bytes:

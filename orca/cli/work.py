@@ -119,6 +119,8 @@ async def _submit(
         if purse is not None and amount is not None:
             document["funded"] = await _fund(*purse, amount, str(document.get("id")))
         _show(document, as_json, str(document.get("id")))
+        if not as_json and isinstance(scheduled := document.get("scheduled"), dict):
+            note(one_line(f"begins at {scheduled.get('local')} ({scheduled.get('timezone')}); until then `orca cancel` ends it"))
         return 0
 
     return await _with(server, post)

@@ -8,6 +8,7 @@ nothing to call a success: the answer is a problem, which names the run and hold
     504 run_deadline    its time was up          409 run_cancelled   somebody cancelled it
     500 run_failed      it could not be run      400 …               what is wrong with the spec, or a model that is not there
 
+A spec that waits for its moment is answered at once: 202 with the job's id, under which the run is read when it has ended.
 Who goes away before the end wants no answer: the run is cancelled, unless the request said ``on_disconnect=continue``.
 """
 
@@ -29,9 +30,9 @@ from orca_agent.api.services import Services
 from orca_agent.api.streams import until_gone
 from orca_agent.models.retry import stamp
 from orca_agent.work.queue import Stored
-from orca_agent.work.response import completion
+from orca_agent.work.response import completion, pending
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED
+from orca_agent.work.states import FAILED, RunState
 from orca_http.answers import json_answer, respond
 from orca_http.bounds import own_time
 from orca_http.reading import body_schema, choice_of, one_of, read_json, refuse_other_media
@@ -79,7 +80,7 @@ class _Completions:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
         ended = await self._ended(request, await request.body())
-        return _answer(ended, completion(ended))
+        return _accepted(ended) if isinstance(ended, RunState) else _answer(ended, completion(ended))
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
@@ -89,12 +90,17 @@ class _Completions:
         agent = wanted.agent_config.document()
         spec = {"name": wanted.agent_config.agent_name, "agents": [agent], "task": wanted.task}
         ended = await self._ended(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}))
+        if isinstance(ended, RunState):
+            raise RuntimeError("a single agent waits for nothing")
         return _answer(ended, _agent_document(ended))
 
-    async def _ended(self, request: Request, spec: bytes) -> Finished:
-        """Store the run and wait for its end."""
+    async def _ended(self, request: Request, spec: bytes) -> Finished | RunState:
+        """Store the run and wait for its end; return how it stands if that is not waited for."""
         is_kept = choice_of(request, "on_disconnect", _CHOICES) == "continue"
         stored = await store(request, self._services, spec)
+        state = await self._services.queue.state(stored.run_id)
+        if state.due is not None and state.run.status is None:
+            return state
         own_time(request.scope)
         if await self._is_gone_before_the_end(request, stored.run_id):
             await self._leave(stored, is_kept=is_kept)
@@ -146,6 +152,10 @@ def _reason(run_id: str, reason: str) -> OrcaError:
     if wrong is not None:
         return InvalidError(wrong.group(1), wrong.group(2))
     return InvalidError("run_failed", f"run {run_id} could not be run: {reason}")
+
+
+def _accepted(state: RunState) -> Response:
+    return respond(json_answer(202, pending(state)), location=f"/v1/runs/{state.run.id}")
 
 
 def _answer(ended: Finished, document: dict[str, Any]) -> Response:

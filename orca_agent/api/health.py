@@ -32,7 +32,7 @@ def routes(services: Services) -> APIRouter:
             "version": services.version,
             "engine_revision": REVISION,
             "database": "ready",
-            "queue": {"queued": depth.queued, "running": depth.running},
+            "queue": {"queued": depth.queued, "running": depth.running, "scheduled": depth.scheduled},
             "models": await _models(services),
         }
         return respond(json_answer(200, document))

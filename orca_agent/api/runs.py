@@ -142,7 +142,7 @@ async def store(request: Request, services: Services, spec: bytes, *, timeout: f
     """Store a run of ``spec`` under the request's key, or under a fresh one. Raises as ``Intake.submit`` does."""
     key = idempotency_key_of(request, longest=_KEY_LONGEST) or str(uuid.uuid4())
     item = await asyncio.to_thread(Item.local, spec)
-    return await services.intake.submit(item, spec, key=_KEYS + key, timeout=timeout)
+    return await services.intake.submit(item, spec, key=_KEYS + key, timeout=timeout, schedule=item.spec.schedule)
 
 
 async def finished(services: Services, state: RunState) -> Finished:

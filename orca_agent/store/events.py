@@ -25,6 +25,7 @@ from orca_protocol.errors import InvalidError, UnavailableError
 #: every kind of event there is
 KINDS = (
     "queued",
+    "scheduled",
     "started",
     "model_resolved",
     "call_started",

@@ -29,6 +29,7 @@ from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
 from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
+from orca_time.schedule import Due
 
 log = logging.getLogger(__name__)
 
@@ -88,28 +89,37 @@ class RunQueue:
         await self._app.close_async()
         await self._pool.close()
 
-    async def submit(self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None) -> Stored:
-        """Store ``run`` once for ``key`` and announce it. ``digest`` says whether a second submission is the same.
+    async def stored(self, key: str, digest: str) -> Stored | None:
+        """Return what was stored for ``key`` before. Raises InvalidError ``idempotency_conflict`` if that is something else."""
+        async with self._transaction() as db:
+            return await self._stored(db, key, digest)
 
-        Raises InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if
-        ``at_most`` runs have not ended.
+    async def submit(self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None, due: Due | None = None) -> Stored:
+        """Store ``run`` once for ``key`` and announce it, at once or when it is ``due``.
+
+        ``digest`` says whether a second submission is the same. Raises InvalidError ``idempotency_conflict`` if the key was used
+        for something else, LimitError ``queue_full`` if ``at_most`` runs wait or are under way, or are scheduled.
         """
         async with self._transaction() as db:
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
-            if at_most is not None and (await read_depth(db)).unfinished >= at_most:
-                raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
+            await _refuse_too_many(db, at_most, due)
             values = (run.id, run.item_id, run.spec, run.started, run.deadline)
             await db.execute(
                 "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
             )
-            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, due)
-                     VALUES (%s, %s, %s, now() + make_interval(secs => %s))
+            moment = (None, None) if due is None else (due.at, due.zone)
+            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, scheduled, time_zone, due)
+                     VALUES (%s, %s, %s, %s, %s, coalesce(%s, now() + make_interval(secs => %s)))
                          ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            if await (await db.execute(sql, (run.id, key, digest, self.policy.announce_again))).fetchone() is not None:
-                await note(db, run.id, "queued", {})
-                await self._announce(db, run.id)
+            values = (run.id, key, digest, *moment, moment[0], self.policy.announce_again)
+            if await (await db.execute(sql, values)).fetchone() is not None:
+                if due is None:
+                    await note(db, run.id, "queued", {})
+                    await self._announce(db, run.id)
+                else:  # whoever sweeps when its time has come announces it
+                    await note(db, run.id, "scheduled", due.document())
                 return Stored(run.id, is_new=True)
             # somebody stored the same key meanwhile: theirs is the run
             await db.execute("DELETE FROM runs WHERE id = %s", (run.id,))
@@ -286,6 +296,17 @@ async def _changed(
     """Change a claimed run, due in ``seconds`` or never; None if it is not this holder's any more."""
     values = {"run": claim.run.id, "epoch": claim.hold.epoch, "seconds": seconds, "uncounted": uncounted}
     return await (await db.execute(statement, values)).fetchone()
+
+
+async def _refuse_too_many(db: Connection, at_most: int | None, due: Due | None) -> None:
+    """Raise LimitError ``queue_full``. What waits for its moment takes no room from what is to be done now."""
+    if at_most is None:
+        return
+    depth = await read_depth(db)
+    if due is None and depth.unfinished >= at_most:
+        raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
+    if due is not None and depth.scheduled >= at_most:
+        raise LimitError("queue_full", f"{at_most} runs are scheduled; wait until some have begun, or cancel some")
 
 
 async def _fail(db: Connection, run_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run.
+"""The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run, or from one that waits.
 
 ``usage`` holds the providers' own figures; ``cost`` is null where a price is not known, never an estimate.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from orca_agent.work.runner import Finished
+from orca_agent.work.states import RunState
+from orca_protocol.spec import DEFAULT_SWARM_TYPE, read_spec
 
 #: parts of an output that only some swarm types have
 _WHERE_THERE_IS_ONE = ("notes", "tasks_completed", "votes", "generated_spec")
@@ -39,4 +41,17 @@ def completion(finished: Finished) -> dict[str, Any]:
             "unreported_calls": usage.unreported_calls,
             "cost": None,
         },
+    }
+
+
+def pending(state: RunState) -> dict[str, Any]:
+    """Return what a caller of the Swarms API gets for a run that is not waited for: its id, and what it waits for itself."""
+    spec = read_spec(state.run.spec, where=f"run {state.run.id}")
+    return {
+        "job_id": state.run.id,
+        "status": state.status,
+        "swarm_name": spec.name,
+        "description": spec.description,
+        "swarm_type": spec.swarm_type or DEFAULT_SWARM_TYPE,
+        "scheduled": None if state.due is None else state.due.document(),
     }

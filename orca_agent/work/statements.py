@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+# A run is not begun before its moment, unless to end it; it then began when it was ended.
 CLAIM = """
 WITH claimed AS (
     UPDATE queue SET holder = %(holder)s, attempts = attempts + 1, due = now() + make_interval(secs => %(ttl)s)
      WHERE run_id = %(run)s AND due IS NOT NULL AND holder IS NULL
-    RETURNING run_id, attempts, cancel_requested
+       AND (scheduled IS NULL OR scheduled <= now() OR cancel_requested IS NOT NULL)
+    RETURNING run_id, attempts, cancel_requested, scheduled
 )
-UPDATE runs SET epoch = epoch + 1 FROM claimed WHERE runs.id = claimed.run_id
+UPDATE runs SET epoch = epoch + 1, started = CASE WHEN scheduled > now() THEN extract(epoch FROM now()) ELSE started END
+  FROM claimed WHERE runs.id = claimed.run_id
 RETURNING id, item_id, spec, started, deadline, status, finished, epoch, attempts, cancel_requested IS NOT NULL
 """
 DUE = """

@@ -1,29 +1,41 @@
-"""How runs stand, for bystanders: one, a page of them, how many there are."""
+"""How runs stand, for bystanders: one, a page of them, how many there are. What a run's status is, is said here once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection
 from orca_agent.store.journal import RunRecord
 from orca_protocol.errors import InvalidError
+from orca_time.schedule import Due
 
 #: status of a run that ended without an output; its reason says why
 FAILED = "failed"
 
 #: every word for how a run stands
-STATUSES = ("queued", "running", "success", "partial", "error", FAILED)
+STATUSES = ("scheduled", "queued", "running", "success", "partial", "error", FAILED)
 
-_REST = """started, deadline, status, finished, epoch, coalesce(attempts, 0), holder, reason, number, cancel_requested IS NOT NULL
+#: a run that somebody wants ended does not wait for its moment
+_WAITS = "(scheduled > now() AND cancel_requested IS NULL)"
+_STATUS = f"""coalesce(status, CASE WHEN holder IS NOT NULL THEN 'running' WHEN {_WAITS} THEN 'scheduled' ELSE 'queued' END)"""
+_REST = f"""started, deadline, status, finished, {_STATUS}, epoch, coalesce(attempts, 0), holder, reason, number,
+       cancel_requested IS NOT NULL, coalesce(extract(epoch FROM created)::float8, started),
+       extract(epoch FROM scheduled)::float8, time_zone
   FROM runs LEFT JOIN queue ON queue.run_id = runs.id"""
 _STATE = f"SELECT id, item_id, spec, {_REST} WHERE id = %s"
 _PAGE = f"""
 SELECT id, item_id, ''::bytea, {_REST}
  WHERE number > %(after)s AND run_id IS NOT NULL
-   AND (%(status)s::text IS NULL OR %(status)s = coalesce(status, CASE WHEN holder IS NULL THEN 'queued' ELSE 'running' END))
+   AND (%(status)s::text IS NULL OR %(status)s = {_STATUS})
  ORDER BY number LIMIT %(limit)s
 """
-_DEPTH = "SELECT count(*) FILTER (WHERE holder IS NULL), count(holder) FROM queue WHERE due IS NOT NULL"
+_DEPTH = f"""
+SELECT count(*) FILTER (WHERE holder IS NULL AND NOT coalesce({_WAITS}, false)), count(holder), count(*) FILTER (WHERE {_WAITS})
+  FROM queue WHERE due IS NOT NULL
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,8 @@ class RunState:
     """What a bystander may know of a run."""
 
     run: RunRecord
+    #: one of ``STATUSES``
+    status: str
     epoch: int
     attempts: int
     #: who holds it, or None
@@ -41,23 +55,23 @@ class RunState:
     place: int
     #: somebody wanted it ended
     is_cancelled: bool
-
-    @property
-    def status(self) -> str:
-        """One of ``STATUSES``."""
-        return self.run.status or ("queued" if self.holder is None else "running")
+    #: when it was stored, in Unix seconds
+    created: float
+    #: when it was to begin, or None: at once
+    due: Due | None
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many runs have not ended."""
+    """How many runs have not ended. ``scheduled`` are those whose moment has not come."""
 
     queued: int
     running: int
+    scheduled: int
 
     @property
     def unfinished(self) -> int:
-        """Both."""
+        """Those that could be worked on."""
         return self.queued + self.running
 
 
@@ -66,13 +80,13 @@ async def read_state(db: Connection, run_id: str) -> RunState:
     row = await (await db.execute(_STATE, (run_id,))).fetchone()
     if row is None:
         raise InvalidError("run_unknown", f"there is no run {run_id}")
-    return RunState(RunRecord(*row[:7]), *row[7:])
+    return _state(row)
 
 
 async def list_states(db: Connection, *, status: str | None, after: int, limit: int) -> list[RunState]:
     """Return the runs of the queue in the order in which they came, from place ``after`` on, without their specs."""
     rows = await (await db.execute(_PAGE, {"status": status, "after": after, "limit": limit})).fetchall()
-    return [RunState(RunRecord(*row[:7]), *row[7:]) for row in rows]
+    return [_state(row) for row in rows]
 
 
 async def read_depth(db: Connection) -> Depth:
@@ -81,3 +95,9 @@ async def read_depth(db: Connection) -> Depth:
     if row is None:
         raise RuntimeError("a count has a row")
     return Depth(*row)
+
+
+def _state(row: TupleRow) -> RunState:
+    seconds, zone = row[-2:]
+    due = None if seconds is None else Due(datetime.fromtimestamp(seconds, UTC), zone)
+    return RunState(*(RunRecord(*row[:7]), *row[7:-2], due))

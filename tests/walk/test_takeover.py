@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ class Scene:
         self.processes.append(Process(self.folder, self.database, self.server.openai))
         return self.processes[-1]
 
-    async def submit(self, key: str) -> str:
-        return (await Intake(self.queue, Secrets()).submit(Item.local(SPEC), SPEC, key=key)).run_id
+    async def submit(self, key: str, spec: bytes = SPEC) -> str:
+        item = Item.local(spec)
+        return (await Intake(self.queue, Secrets()).submit(item, spec, key=key, schedule=item.spec.schedule)).run_id
 
     def asked(self, agent: str) -> int:
         return int(self.server.stats(prompts=False)["calls"].get(agent, 0))
@@ -185,3 +187,20 @@ async def test_several_workers_share_the_runs_and_each_is_run_once(scene: Scene)
     assert scene.server.stats(prompts=False)["total"] == 24
     assert sum(len(worker.said("appended")) for worker in workers) == 24
     assert all(worker.said("appended") for worker in workers)
+
+
+async def test_a_run_that_waits_for_its_moment_is_run_once_although_a_worker_dies_meanwhile(scene: Scene) -> None:
+    """API-11, with two processes."""
+    workers = [scene.worker() for _ in range(2)]
+    await scene.until(lambda: all(worker.said("ready") for worker in workers))
+    due = datetime.now(UTC) + timedelta(seconds=1.5)
+    agents = [{"agent_name": "A0", "model_name": "scripted", "system_prompt": "AGENT:A0"}]
+    schedule = {"scheduled_time": due.replace(tzinfo=None).isoformat(), "timezone": "UTC"}
+    run_id = await scene.submit("one", json.dumps({"task": "TASK", "agents": agents, "schedule": schedule}).encode())
+    workers[0].send(signal.SIGKILL)
+    assert scene.asked("A0") == 0
+    assert await scene.until_ended(run_id) == "success"
+    assert datetime.now(UTC) < due + timedelta(seconds=3)
+    state = await scene.queue.state(run_id)
+    assert (state.epoch, state.attempts, scene.asked("A0")) == (1, 1, 1)
+    assert [len(worker.said("appended")) for worker in workers] == [0, 1]
