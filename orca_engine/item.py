@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.journal import Path
 from orca_protocol.spec import SwarmSpec, read_spec
@@ -17,6 +18,8 @@ class Item:
     #: the work item's id; for a run without a lease ``spec:`` and the SHA-256 of the spec's bytes
     id: str
     spec: SwarmSpec
+    #: what the run may use; None: what the spec alone says
+    ceilings: Ceilings | None = None
 
     @classmethod
     def local(cls, spec_bytes: bytes, *, where: str = "spec") -> Item:

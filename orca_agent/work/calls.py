@@ -12,7 +12,7 @@ from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Del
 from orca_agent.work.live import Answered
 from orca_engine.machine import Call
 from orca_protocol.journal import Entry, Path
-from orca_protocol.model import Answer, Attempt, Failure
+from orca_protocol.model import Answer, Attempt, Failure, ModelRequest
 
 #: outcome of an attempt that was under way when an earlier process ended
 LOST = "lost"
@@ -55,6 +55,8 @@ class ModelCalls:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
         self._begun[call.path] = self._clock.monotonic()
         self._on_event(CallStarted(call.path, call.name))
+        if not isinstance(call.request, ModelRequest):
+            return Failure(code="nobody_to_ask", detail=f"this node cannot be asked for {call.request.asks!r}"), ()
         asked = await self._ask(call)
         return self._without_secrets(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
 
@@ -74,10 +76,11 @@ class ModelCalls:
         self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
 
     async def _ask(self, call: Call) -> Asked:
-        found = await self._registry.resolve(call.request.model)
-        if call.request.model not in self._announced:
-            self._announced.add(call.request.model)
-            self._on_event(ModelResolved(call.request.model, found.provider.name, found.model, found.alias is not None))
+        request = call.asked
+        found = await self._registry.resolve(request.model)
+        if request.model not in self._announced:
+            self._announced.add(request.model)
+            self._on_event(ModelResolved(request.model, found.provider.name, found.model, found.alias is not None))
 
         stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text)))
 
@@ -88,7 +91,7 @@ class ModelCalls:
         asked = await ask(
             found.provider,
             found.model,
-            call.request,
+            request,
             policy=self._policy,
             on_delta=stream.add if self._follow else None,
             on_restart=on_restart,

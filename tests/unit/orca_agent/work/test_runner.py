@@ -138,7 +138,7 @@ async def test_an_alias_is_said_aloud_and_the_journal_names_who_really_answered(
     finished = await bench.run(spec_of("A").replace(b'"scripted"', b'"gpt-4o"'))
     assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted", "scripted", True)]
     (entry,) = finished.entries
-    assert entry.request.model == "gpt-4o"
+    assert entry.asked.model == "gpt-4o"
     assert entry.answer is not None
     assert entry.answer.model.model == "scripted"
 
