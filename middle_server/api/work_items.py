@@ -23,6 +23,7 @@ from middle_server.store import items as store
 from middle_server.store import leases
 from middle_server.store.database import Connection
 from middle_server.store.items import NewItem, WorkItem
+from orca_engine.bounds import inputs_at_most
 from orca_engine.program import admit
 from orca_http.answers import Answer, respond
 from orca_http.answers import json_answer as answer
@@ -106,6 +107,11 @@ class _Items:
         spec = wanted.spec.encode() if isinstance(wanted.spec, str) else canonical(wanted.spec)
         parsed = read_spec(spec)
         admit(parsed)
+        if inputs_at_most(parsed):
+            raise InvalidError(
+                "nobody_to_ask",
+                "rearrange_flow: H asks a person, and nobody is there where a node works; run it at an agent of yours",
+            )
         refuse_impossible_checks(wanted.models, wanted.required_checks)
         names = [model.name for model in wanted.models]
         if len(set(names)) != len(names):

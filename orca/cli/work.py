@@ -53,6 +53,8 @@ def status(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
     async def show(there: Server) -> int:
         document = await there.status(name)
         _show(document, as_json, f"{name}: {document.get('status')}")
+        if not as_json:
+            _show_questions(document)
         return 0
 
     return asyncio.run(_with(server, show))
@@ -67,6 +69,23 @@ def cancel(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
         return 0
 
     return asyncio.run(_with(server, end))
+
+
+def answer(
+    name: Id,
+    text: Annotated[str, typer.Argument(help="What you say.")],
+    path: Annotated[str | None, typer.Option(help="Which question, where a run asks several at once.")] = None,
+    server: ServerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Answer what a run asks people at the H of its flow; `orca status` shows what that is."""
+
+    async def give(there: Server) -> int:
+        document = await there.give_input(name, text, path)
+        _show(document, as_json, f"{name}: {document.get('status')}")
+        return 0
+
+    return asyncio.run(_with(server, give))
 
 
 def result(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
@@ -233,6 +252,13 @@ def _show(document: dict[str, Any], as_json: bool, line: str) -> None:
         show_json(document)
     else:
         typer.echo(one_line(line))
+
+
+def _show_questions(document: dict[str, Any]) -> None:
+    for question in document.get("asked") or ():
+        for message in question.get("messages", ()):
+            typer.echo(f"{one_line(str(message.get('role')))}: {plain(str(message.get('content')))}\n")
+        note(one_line(f"[{question.get('step')}] is asked to go on from this: orca input {document.get('id')} TEXT"))
 
 
 def _show_output(document: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ nothing to call a success: the answer is a problem, which names the run and hold
     504 run_deadline    its time was up          409 run_cancelled   somebody cancelled it
     500 run_failed      it could not be run      400 …               what is wrong with the spec, or a model that is not there
 
-A spec that waits for its moment is answered at once: 202 with the job's id, under which the run is read when it has ended.
+What waits longer than a caller can is answered with 202 and the job's id, under which the run is read when it has ended: a spec
+that waits for its moment, at once, and a run that waits for a person, when it does.
 Who goes away before the end wants no answer: the run is cancelled, unless the request said ``on_disconnect=continue``.
 """
 
@@ -32,7 +33,7 @@ from orca_agent.models.retry import stamp
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import completion, pending
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED, RunState
+from orca_agent.work.states import AWAITING, FAILED, RunState
 from orca_http.answers import json_answer, respond
 from orca_http.bounds import own_time
 from orca_http.reading import body_schema, choice_of, one_of, read_json, refuse_other_media
@@ -80,7 +81,7 @@ class _Completions:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
         ended = await self._ended(request, await request.body())
-        return _accepted(ended) if isinstance(ended, RunState) else _answer(ended, completion(ended))
+        return await self._accepted(ended) if isinstance(ended, RunState) else _answer(ended, completion(ended))
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
@@ -91,7 +92,7 @@ class _Completions:
         spec = {"name": wanted.agent_config.agent_name, "agents": [agent], "task": wanted.task}
         ended = await self._ended(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}))
         if isinstance(ended, RunState):
-            raise RuntimeError("a single agent waits for nothing")
+            raise RuntimeError("a single agent waits for no moment and asks nobody")
         return _answer(ended, _agent_document(ended))
 
     async def _ended(self, request: Request, spec: bytes) -> Finished | RunState:
@@ -106,12 +107,14 @@ class _Completions:
             await self._leave(stored, is_kept=is_kept)
             raise ClientDisconnect
         state = await self._services.queue.state(stored.run_id)
+        if state.run.status is None:
+            return state
         if state.run.status == FAILED:
             raise _reason(stored.run_id, state.reason or "")
         return await finished(self._services, state)
 
     async def _is_gone_before_the_end(self, request: Request, run_id: str) -> bool:
-        """Wait until the run has ended (False) or its caller has gone (True)."""
+        """Wait until the run has ended or waits for a person (False), or its caller has gone (True)."""
         gone = asyncio.create_task(until_gone(request.receive))
         ended = asyncio.create_task(self._until_closed(run_id))
         stopping = asyncio.create_task(self._services.stopping.wait())
@@ -134,7 +137,12 @@ class _Completions:
 
     async def _until_closed(self, run_id: str) -> None:
         while not await self._services.events.until_closed(run_id, 1.0):
-            pass
+            if (await self._services.queue.state(run_id)).status == AWAITING:
+                return
+
+    async def _accepted(self, state: RunState) -> Response:
+        asked = await self._services.queue.questions(state.run.id)
+        return respond(json_answer(202, pending(state, asked)), location=f"/v1/runs/{state.run.id}")
 
     async def _leave(self, stored: Stored, *, is_kept: bool) -> None:
         """Cancel the run of a caller who has gone, if this very request began it."""
@@ -152,10 +160,6 @@ def _reason(run_id: str, reason: str) -> OrcaError:
     if wrong is not None:
         return InvalidError(wrong.group(1), wrong.group(2))
     return InvalidError("run_failed", f"run {run_id} could not be run: {reason}")
-
-
-def _accepted(state: RunState) -> Response:
-    return respond(json_answer(202, pending(state)), location=f"/v1/runs/{state.run.id}")
 
 
 def _answer(ended: Finished, document: dict[str, Any]) -> Response:

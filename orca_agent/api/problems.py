@@ -7,7 +7,15 @@ from orca_http.problems import Problems
 PROBLEMS = Problems(
     {
         404: ("proof_unavailable", "proof_unknown", "run_unknown"),
-        409: ("idempotency_conflict", "output_absent", "run_cancelled", "run_ended", "run_unended"),
+        409: (
+            "idempotency_conflict",
+            "input_given",
+            "not_awaiting",
+            "output_absent",
+            "run_cancelled",
+            "run_ended",
+            "run_unended",
+        ),
         410: ("events_forgotten",),
         413: ("proof_too_large",),
         500: ("journal_damaged", "run_failed"),

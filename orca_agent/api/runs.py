@@ -16,16 +16,18 @@ from orca_agent.api.documents import run_document
 from orca_agent.api.services import Services
 from orca_agent.api.streams import EventStream, Followers
 from orca_agent.work.finished import read_finished
+from orca_agent.work.inputs import Given
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import completion
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED, STATUSES, RunState
+from orca_agent.work.states import AWAITING, FAILED, STATUSES, RunState
 from orca_engine.item import Item
 from orca_http.answers import json_answer, respond
 from orca_http.reading import body_schema, choice_of, idempotency_key_of, one_of, place_of, read_json
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
+from orca_protocol.world import Input
 
 YEAR = 365 * 24 * 3600.0
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -44,6 +46,14 @@ class RunRequest(Strict):
     timeout: Annotated[float, Field(gt=0, le=YEAR)] | None = None
 
 
+class InputBody(Strict):
+    """What a person says to a run that asked."""
+
+    content: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    #: of what was asked; needed where several people are
+    path: Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,7}){4}$")] | None = None
+
+
 def routes(services: Services) -> APIRouter:
     """Return the router of ``/v1/runs``."""
     router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -53,6 +63,10 @@ def routes(services: Services) -> APIRouter:
     router.add_api_route("", runs.page, methods=["GET"], openapi_extra=_PAGE_PARAMETERS, response_class=Response)
     router.add_api_route("/{run_id}", runs.read, methods=["GET"], response_class=Response)
     router.add_api_route("/{run_id}/cancel", runs.cancel, methods=["POST"], status_code=202, response_class=Response)
+    give = {**body_schema(InputBody), "parameters": [IDEMPOTENCY]}
+    router.add_api_route(
+        "/{run_id}/input", runs.give_input, methods=["POST"], openapi_extra=give, status_code=202, response_class=Response
+    )
     router.add_api_route("/{run_id}/events", runs.events, methods=["GET"], openapi_extra=_EVENTS, response_class=Response)
     router.add_api_route("/{run_id}/output", runs.output, methods=["GET"], response_class=Response)
     router.add_api_route("/{run_id}/proof", runs.proof, methods=["GET"], response_class=Response)
@@ -92,8 +106,16 @@ class _Runs:
         return respond(json_answer(200, {"runs": [run_document(state) for state in found], "after": more}))
 
     async def read(self, run_id: str) -> Response:
-        """Say how a run stands."""
-        return respond(json_answer(200, run_document(await self._state(run_id))))
+        """Say how a run stands, and what it waits for people to answer, with all that was said so far."""
+        return respond(json_answer(200, await shown(self._services, await self._state(run_id))))
+
+    async def give_input(self, request: Request, run_id: str) -> Response:
+        """Answer what a run asks. The first answer counts; the same again is accepted again, another one is refused."""
+        wanted = await read_json(request, InputBody, max_bytes=self._services.settings.body_bytes)
+        await self._state(run_id)
+        key = idempotency_key_of(request, longest=_KEY_LONGEST)
+        await self._services.intake.give_input(run_id, Given(Input(content=wanted.content), wanted.path, key))
+        return respond(json_answer(202, await shown(self._services, await self._state(run_id))), location=f"/v1/runs/{run_id}")
 
     async def cancel(self, run_id: str) -> Response:
         """Want a run ended. It ends within moments, with what was answered by then."""
@@ -143,6 +165,11 @@ async def store(request: Request, services: Services, spec: bytes, *, timeout: f
     key = idempotency_key_of(request, longest=_KEY_LONGEST) or str(uuid.uuid4())
     item = await asyncio.to_thread(Item.local, spec)
     return await services.intake.submit(item, spec, key=_KEYS + key, timeout=timeout, schedule=item.spec.schedule)
+
+
+async def shown(services: Services, state: RunState) -> dict[str, Any]:
+    """Return the run as people see it, with what it waits for."""
+    return run_document(state, await services.queue.questions(state.run.id) if state.status == AWAITING else ())
 
 
 async def finished(services: Services, state: RunState) -> Finished:

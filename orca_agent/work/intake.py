@@ -9,6 +9,7 @@ import uuid
 from orca_agent.models.retry import Clock, SystemClock
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import RunRecord
+from orca_agent.work.inputs import Given
 from orca_agent.work.queue import RunQueue, Stored
 from orca_agent.work.runner import refuse_secrets
 from orca_engine.item import Item
@@ -61,6 +62,12 @@ class Intake:
         until = begins + timeout if timeout is not None else deadline
         run = RunRecord(str(uuid.uuid4()), item.id, spec, begins, until)
         return await self._queue.submit(run, key=key, digest=digest, at_most=self._at_most, due=due)
+
+    async def give_input(self, run_id: str, given: Given) -> None:
+        """Keep what a person said to a run that asked. Raises InvalidError ``secret_in_input``, and as the queue does."""
+        if self._secrets.are_in(given.said.content.encode()):
+            raise InvalidError("secret_in_input", "the input contains one of this node's own keys; journals and proofs are public")
+        await self._queue.give_input(run_id, given)
 
     def _check(self, item: Item, spec: bytes) -> None:
         refuse_secrets(self._secrets, item, spec)

@@ -9,7 +9,7 @@ holder that is not heard of has lost it. Every worker sweeps: no lease expires u
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,13 +22,17 @@ from procrastinate.jobs import Status
 from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
-from orca_agent.store.events import cancel_topic, close_events, note
+from orca_agent.store.events import cancel_topic, close_events, end_topic, note
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
-from orca_agent.work import statements
+from orca_agent.work import inputs, statements
+from orca_agent.work.inputs import Given, Question
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
 from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
+from orca_engine.machine import Call
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
+from orca_protocol.journal import Path
+from orca_protocol.world import Input
 from orca_time.schedule import Due
 
 log = logging.getLogger(__name__)
@@ -159,6 +163,50 @@ class RunQueue:
             if await _changed(db, statements.RELEASE, claim, seconds=self.policy.announce_again, uncounted=1):
                 await self._announce(db, claim.run.id)
 
+    async def await_input(self, claim: Claim, calls: Sequence[Call]) -> None:
+        """Let go of the run until a person has answered one of ``calls``, it is cancelled, or its time is up."""
+        run_id = claim.run.id
+        async with self._transaction() as db:
+            row = await _changed(db, statements.AWAIT, claim, seconds=None)
+            if row is None:
+                return
+            is_answered = await inputs.ask(db, run_id, calls)
+            if is_answered or Standing(*row).is_cancelled:
+                await self._wake(db, run_id)
+            else:
+                asked = [{"path": str(call.path), "step": call.name} for call in calls]
+                await note(db, run_id, "awaiting_input", {"asked": asked})
+                await notify(db, end_topic(run_id))
+
+    async def give_input(self, run_id: str, given: Given) -> None:
+        """Keep what a person said, once, and let the run go on. The same again changes nothing.
+
+        Raises InvalidError ``run_unknown``, ``run_ended``, and as ``inputs.give`` does.
+        """
+        async with self._transaction() as db:
+            row = await (await db.execute(statements.LOCK, (run_id,))).fetchone()
+            if row is None:
+                raise InvalidError("run_unknown", f"there is no run {run_id}")
+            is_awaiting, status = row
+            answered = await inputs.give(db, run_id, given)
+            if answered is None:
+                return
+            if status is not None:  # the transaction is undone with it
+                raise InvalidError("run_ended", f"run {run_id} has ended already ({status}); nobody is asked any more")
+            await note(db, run_id, "input_given", {"path": str(answered.path), "step": answered.step})
+            if is_awaiting:
+                await self._wake(db, run_id)
+
+    async def inputs(self, run_id: str) -> Mapping[Path, Input]:
+        """Return what people have said in the run."""
+        async with self._transaction() as db:
+            return await inputs.answers(db, run_id)
+
+    async def questions(self, run_id: str) -> list[Question]:
+        """Return what people are asked in the run and have not answered."""
+        async with self._transaction() as db:
+            return [question for question in await inputs.questions(db, run_id) if question.said is None]
+
     async def fail(self, claim: Claim, reason: str) -> None:
         """End the run without an output."""
         async with self._transaction() as db:
@@ -245,6 +293,11 @@ class RunQueue:
     async def _announce(self, db: Connection, run_id: str) -> None:
         """Defer the job that wakes a worker, in the transaction that made the run ready."""
         await self._job.configure(connection=db).defer_async(run_id=run_id)
+
+    async def _wake(self, db: Connection, run_id: str) -> None:
+        """Let a run that waited for a person go on."""
+        await db.execute(statements.WAKE, (self.policy.announce_again, run_id))
+        await self._announce(db, run_id)
 
     async def _carry_out(self, db: Connection, run_id: str, decision: Announce | Fail | Close) -> None:
         later = self.policy.announce_again if isinstance(decision, Announce) else None

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from orca_agent.work.inputs import Question
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import RunState
 from orca_protocol.spec import DEFAULT_SWARM_TYPE, read_spec
@@ -44,7 +46,7 @@ def completion(finished: Finished) -> dict[str, Any]:
     }
 
 
-def pending(state: RunState) -> dict[str, Any]:
+def pending(state: RunState, asked: Sequence[Question]) -> dict[str, Any]:
     """Return what a caller of the Swarms API gets for a run that is not waited for: its id, and what it waits for itself."""
     spec = read_spec(state.run.spec, where=f"run {state.run.id}")
     return {
@@ -54,4 +56,5 @@ def pending(state: RunState) -> dict[str, Any]:
         "description": spec.description,
         "swarm_type": spec.swarm_type or DEFAULT_SWARM_TYPE,
         "scheduled": None if state.due is None else state.due.document(),
+        "asked": [question.document() for question in asked],
     }

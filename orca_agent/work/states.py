@@ -16,11 +16,13 @@ from orca_time.schedule import Due
 FAILED = "failed"
 
 #: every word for how a run stands
-STATUSES = ("scheduled", "queued", "running", "success", "partial", "error", FAILED)
+AWAITING = "awaiting_input"
+STATUSES = ("scheduled", "queued", "running", AWAITING, "success", "partial", "error", FAILED)
 
 #: a run that somebody wants ended does not wait for its moment
 _WAITS = "(scheduled > now() AND cancel_requested IS NULL)"
-_STATUS = f"""coalesce(status, CASE WHEN holder IS NOT NULL THEN 'running' WHEN {_WAITS} THEN 'scheduled' ELSE 'queued' END)"""
+_STATUS = f"""coalesce(status, CASE WHEN holder IS NOT NULL THEN 'running' WHEN is_awaiting THEN '{AWAITING}'
+                             WHEN {_WAITS} THEN 'scheduled' ELSE 'queued' END)"""
 _REST = f"""started, deadline, status, finished, {_STATUS}, epoch, coalesce(attempts, 0), holder, reason, number,
        cancel_requested IS NOT NULL, coalesce(extract(epoch FROM created)::float8, started),
        extract(epoch FROM scheduled)::float8, time_zone
@@ -33,7 +35,8 @@ SELECT id, item_id, ''::bytea, {_REST}
  ORDER BY number LIMIT %(limit)s
 """
 _DEPTH = f"""
-SELECT count(*) FILTER (WHERE holder IS NULL AND NOT coalesce({_WAITS}, false)), count(holder), count(*) FILTER (WHERE {_WAITS})
+SELECT count(*) FILTER (WHERE holder IS NULL AND NOT is_awaiting AND NOT coalesce({_WAITS}, false)), count(holder),
+       count(*) FILTER (WHERE {_WAITS}), count(*) FILTER (WHERE is_awaiting)
   FROM queue WHERE due IS NOT NULL
 """  # noqa: S608 - constants only
 
@@ -63,16 +66,17 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many runs have not ended. ``scheduled`` are those whose moment has not come."""
+    """How many runs have not ended. The moment of ``scheduled`` ones has not come; ``awaiting`` ones wait for a person."""
 
     queued: int
     running: int
     scheduled: int
+    awaiting: int
 
     @property
     def unfinished(self) -> int:
-        """Those that could be worked on."""
-        return self.queued + self.running
+        """Those that have begun, or could have."""
+        return self.queued + self.running + self.awaiting
 
 
 async def read_state(db: Connection, run_id: str) -> RunState:

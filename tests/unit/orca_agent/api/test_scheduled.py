@@ -25,7 +25,7 @@ async def test_a_run_waits_for_its_moment_and_its_result_is_read_like_any(agent:
     assert local.utcoffset() == local.astimezone(ZoneInfo("Europe/Madrid")).utcoffset()
     assert datetime.fromisoformat(document["created"]) < due
     assert [run["id"] for run in (await agent.client.get("/v1/runs?status=scheduled")).json()["runs"]] == [run_id]
-    assert (await agent.client.get("/health")).json()["queue"] == {"queued": 0, "running": 0, "scheduled": 1}
+    assert (await agent.client.get("/health")).json()["queue"] == {"queued": 0, "running": 0, "scheduled": 1, "awaiting_input": 0}
     ended = await agent.ended(run_id)
     assert (ended["status"], len(agent.model.calls)) == ("success", 1)
     output = (await agent.client.get(ended["output"])).json()
