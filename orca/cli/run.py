@@ -99,7 +99,7 @@ async def _run(
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
-        runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
+        runner = Runner(node.journal, node.registry, node.secrets, reach=node.runs.reach, options=options, on_event=Progress())
         answers = Answers(inputs, is_terminal=is_at_terminal(as_json=as_json))
         try:
             finished = await _finish(runner, item, spec, timeout, resume, answers)
