@@ -22,10 +22,12 @@ import pytest
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.events import EventLog
 from orca_agent.store.postgres import PostgresJournal
+from orca_agent.work.inputs import Given
 from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
 from orca_engine.item import Item
 from orca_engine.replay import replay
+from orca_protocol.world import Input
 from tests.fakes.scripted_server import ScriptedServer, scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -204,3 +206,28 @@ async def test_a_run_that_waits_for_its_moment_is_run_once_although_a_worker_die
     state = await scene.queue.state(run_id)
     assert (state.epoch, state.attempts, scene.asked("A0")) == (1, 1, 1)
     assert [len(worker.said("appended")) for worker in workers] == [0, 1]
+
+
+async def test_a_person_is_waited_for_although_every_worker_is_killed_meanwhile(scene: Scene) -> None:
+    """REA-7, with processes: killed while it waits, and again once it was answered."""
+    agents = [{"agent_name": name, "model_name": "scripted", "system_prompt": f"AGENT:{name}"} for name in ("A0", "A1")]
+    flow = {"swarm_type": "AgentRearrange", "rearrange_flow": "A0 -> H -> A1"}
+    spec = json.dumps({"task": "TASK", "agents": agents, **flow}).encode()
+    first = scene.worker()
+    run_id = await scene.submit("one", spec)
+    while (await scene.queue.state(run_id)).status != "awaiting_input":
+        await asyncio.sleep(0.05)
+    first.send(signal.SIGKILL)
+    second = scene.worker()
+    await scene.until(lambda: bool(second.said("ready")))
+    await scene.queue.give_input(run_id, Given(Input(content="OK")))
+    await scene.until(lambda: scene.asked("A1") == 1)
+    second.send(signal.SIGKILL)
+    scene.worker()
+    assert await scene.until_ended(run_id) == "success"
+    assert [scene.asked(agent) for agent in ("A0", "A1")] == [1, 2], "only what was under way is asked again"
+    journal = PostgresJournal(scene.database)
+    entries = await journal.entries(run_id)
+    await journal.close()
+    assert [entry.kind for entry in entries] == ["answer", "input", "answer"]
+    assert replay(Item.local(spec), entries).output[1].content == "OK"

@@ -60,3 +60,10 @@ async def test_who_asks_again_when_the_moment_is_over_gets_the_first_answer(midd
 @pytest.mark.parametrize(("ahead", "wanted"), [(-3600, "schedule_past"), (400 * 86400, "schedule_far")])
 async def test_a_moment_that_is_none_is_refused(middle: Room, ahead: float, wanted: str) -> None:
     assert code(await middle.create(spec=spec_for(ahead))) == (400, wanted)
+
+
+async def test_an_item_that_asks_a_person_is_refused_because_nobody_is_there(middle: Room) -> None:
+    spec = {**SPEC, "swarm_type": "AgentRearrange", "rearrange_flow": "A -> H"}
+    assert code(await middle.create(spec=spec)) == (400, "nobody_to_ask")
+    named = [{"agent_name": name, "model_name": "m"} for name in ("A", "H")]
+    assert (await middle.create(spec={**spec, "agents": named})).status_code == 201, "an agent may be called so"

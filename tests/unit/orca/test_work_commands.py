@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,30 @@ async def test_a_run_is_cancelled_and_its_stream_ends_with_a_no(shell: Shell, ag
     await agent.until(lambda: agent.model.in_flight == 1)
     assert (await shell("cancel", run)).code == 0
     assert (await shell("stream", run)).code == 1
+
+
+async def test_a_run_that_asks_a_person_shows_what_and_takes_the_answer(shell: Shell, agent: Service) -> None:
+    spec = shell.console.spec("A", "B", swarm_type="AgentRearrange", rearrange_flow="A -> H -> B")
+    run = (await shell("submit", spec)).stdout.strip()
+    async with asyncio.timeout(10):
+        while (status := await shell("status", run)).stdout.split("\n")[0] != f"{run}: awaiting_input":
+            await asyncio.sleep(0.05)
+    assert "user: A: out(A,1)" in status.stdout
+    assert f"orca input {run} TEXT" in status.stderr
+    assert (await shell("input", run, "OK")).code == 0
+    told = await shell("stream", run)
+    assert (told.code, "waits for a person" in told.stderr) == (0, True)
+    other = await shell("input", run, "not OK", "--json")
+    assert (other.code, other.document["code"]) == (1, "input_given")
+
+
+async def test_a_scheduled_run_is_shown_with_its_moment(shell: Shell, agent: Service) -> None:
+    schedule = {"scheduled_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), "timezone": "Europe/Madrid"}
+    submitted = await shell("submit", shell.console.spec("A", schedule=schedule))
+    assert "(Europe/Madrid)" in submitted.stderr
+    run = submitted.stdout.strip()
+    assert (await shell("status", run)).stdout == f"{run}: scheduled\n"
+    assert (await shell("cancel", run)).code == 0
 
 
 async def test_an_agent_pays_nobody(shell: Shell, agent: Service) -> None:
