@@ -33,6 +33,8 @@ def config(app: ASGIApp, **more: Any) -> uvicorn.Config:
         "limit_concurrency": 512,
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": 10,
+        # Named, because uvicorn would take ``httptools`` where it is installed, which has no bound on the size of a head.
+        "http": "h11",
         "h11_max_incomplete_event_size": 32 * 1024,
     }
     return uvicorn.Config(app, **{**settings, **more})
