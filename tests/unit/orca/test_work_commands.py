@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orca.client import Server
 from orca.key_file import save_key
@@ -248,6 +250,40 @@ async def test_what_paying_needs_is_known_before_anything_is_posted(shell: Shell
     unpriced = await shell("submit", spec, "--fund", "--json")
     assert (unpriced.code, unpriced.document["code"]) == (1, "price")
     assert room.sql("SELECT count(*) FROM middle.work_items") == [(0,)]
+
+
+async def test_a_work_item_is_followed_across_an_outage_and_nothing_is_told_twice(
+    shell: Shell, middle_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orca.following._LOOK", 0.05)
+    monkeypatch.setattr("orca.following._AGAIN", 0.05)
+    refused: list[str] = []
+    is_away = asyncio.Event()
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def falling(scope: Scope, receive: Receive, send: Send) -> None:
+            if is_away.is_set() and scope["type"] == "http":
+                refused.append(scope["path"])
+                await Response(status_code=503)(scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return falling
+
+    async with served_room(middle_url, wrap=wrap) as room:
+        shell.console.set(MIDDLE_SERVER_URL=room.url, ORCA_MIDDLE_API_KEY=room.api_key)
+        item = await room.item()
+        streaming = asyncio.create_task(shell("stream", item, "--json"))
+        await asyncio.sleep(0.5)
+        is_away.set()
+        async with asyncio.timeout(10):
+            while len(refused) < 3:
+                await asyncio.sleep(0.01)
+        is_away.clear()
+        await room.client.post(f"/v1/work-items/{item}/cancel", headers=room.person)
+        told = await streaming
+    assert [json.loads(line)["status"] for line in told.stdout.splitlines()] == ["queued", "cancelled"]
+    assert told.code == 1
 
 
 # -- neither ------------------------------------------------------------------------------------------------------------------
