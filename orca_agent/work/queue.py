@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import LiteralString, Self
 
-import procrastinate
 import psycopg
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Status
 from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
@@ -26,19 +24,18 @@ from orca_agent.store.events import cancel_topic, close_events, end_topic, note
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
 from orca_agent.work import inputs, statements
+from orca_agent.work.announcements import Announcements, Listener, unavailable
 from orca_agent.work.inputs import Given, Question
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
+from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state, refuse_too_many
 from orca_engine.machine import Call
-from orca_protocol.errors import InvalidError, LimitError, UnavailableError
+from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Path
 from orca_protocol.world import Input
 from orca_time.schedule import Due
 
 log = logging.getLogger(__name__)
 
-_QUEUE = "runs"
-_TASK = "orca.run"
 _SWEEP_MAX = 100
 
 
@@ -76,21 +73,19 @@ class RunQueue:
     def __init__(self, url: str, policy: LeasePolicy | None = None) -> None:
         self.policy = policy or LeasePolicy()
         self._pool = pool_of(url, "orca-queue", size=6)
-        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector())
-        self._job = self._app.task(name=_TASK, queue=_QUEUE)(self._woken)
-        self._on_wake: Callable[[str], Awaitable[None]] | None = None
+        self._announcements = Announcements()
 
     async def __aenter__(self) -> Self:
         try:
             await self._pool.open(wait=True, timeout=self._pool.timeout)
         except psycopg.Error as error:
             await self._pool.close()
-            raise _unavailable(error) from error
-        await self._app.open_async(self._pool)
+            raise unavailable(error) from error
+        await self._announcements.open(self._pool)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._app.close_async()
+        await self._announcements.close()
         await self._pool.close()
 
     async def stored(self, key: str, digest: str) -> Stored | None:
@@ -108,20 +103,14 @@ class RunQueue:
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
-            await _refuse_too_many(db, at_most, due)
-            values = (run.id, run.item_id, run.spec, run.started, run.deadline)
-            await db.execute(
-                "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
-            )
-            moment = (None, None) if due is None else (due.at, due.zone)
-            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, scheduled, time_zone, due)
-                     VALUES (%s, %s, %s, %s, %s, coalesce(%s, now() + make_interval(secs => %s)))
-                         ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            values = (run.id, key, digest, *moment, moment[0], self.policy.announce_again)
-            if await (await db.execute(sql, values)).fetchone() is not None:
+            await refuse_too_many(db, at_most, due)
+            await db.execute(statements.BEGIN, (run.id, run.item_id, run.spec, run.started, run.deadline))
+            at, zone = (None, None) if due is None else (due.at, due.zone)
+            values = (run.id, key, digest, at, zone, at, self.policy.announce_again)
+            if await (await db.execute(statements.STORE, values)).fetchone() is not None:
                 if due is None:
                     await note(db, run.id, "queued", {})
-                    await self._announce(db, run.id)
+                    await self._announcements.announce(db, run.id)
                 else:  # whoever sweeps when its time has come announces it
                     await note(db, run.id, "scheduled", due.document())
                 return Stored(run.id, is_new=True)
@@ -155,13 +144,13 @@ class RunQueue:
         async with self._transaction() as db:
             row = await _changed(db, statements.RELEASE, claim, seconds=seconds)
             if row is not None and Standing(*row).is_cancelled:
-                await self._announce(db, claim.run.id)
+                await self._announcements.announce(db, claim.run.id)
 
     async def give_back(self, claim: Claim) -> None:
         """Let go of the run because this worker stops: the run is announced at once and the attempt does not count."""
         async with self._transaction() as db:
             if await _changed(db, statements.RELEASE, claim, seconds=self.policy.announce_again, uncounted=1):
-                await self._announce(db, claim.run.id)
+                await self._announcements.announce(db, claim.run.id)
 
     async def await_input(self, claim: Claim, calls: Sequence[Call]) -> None:
         """Let go of the run until a person has answered one of ``calls``, it is cancelled, or its time is up."""
@@ -224,7 +213,7 @@ class RunQueue:
                 await note(db, run_id, "cancel_requested", {})
                 await notify(db, cancel_topic(run_id))
                 if row[0] is None:
-                    await self._announce(db, run_id)
+                    await self._announcements.announce(db, run_id)
                 return
             state = await read_state(db, run_id)
         if state.run.status is not None:
@@ -255,7 +244,7 @@ class RunQueue:
 
     async def sweep(self) -> int:
         """See to every run whose time has come and to jobs whose worker died; return how many runs that were."""
-        await self._forget_stalled_jobs()
+        await self._announcements.forget_stalled(self.policy.ttl)
         async with self._transaction() as db:
             due = await (await db.execute(statements.DUE, (_SWEEP_MAX,))).fetchall()
             for run_id, attempts, is_held, has_ended in due:
@@ -269,35 +258,12 @@ class RunQueue:
 
         When cancelled, calls under way get ``grace`` seconds before they are cancelled in turn.
         """
-        self._on_wake = on_wake
-        try:
-            await self._app.run_worker_async(
-                queues=[_QUEUE],
-                name=name,
-                concurrency=concurrency,
-                install_signal_handlers=False,
-                delete_jobs="always",
-                fetch_job_polling_interval=self.policy.sweep,
-                update_heartbeat_interval=self.policy.beat,
-                stalled_worker_timeout=self.policy.ttl,
-                shutdown_graceful_timeout=grace,
-            )
-        except (psycopg.Error, ConnectorException) as error:
-            raise _unavailable(error) from error
-
-    async def _woken(self, run_id: str) -> None:
-        if self._on_wake is None:
-            raise RuntimeError("a job came to a process that does not listen")
-        await self._on_wake(run_id)
-
-    async def _announce(self, db: Connection, run_id: str) -> None:
-        """Defer the job that wakes a worker, in the transaction that made the run ready."""
-        await self._job.configure(connection=db).defer_async(run_id=run_id)
+        await self._announcements.listen(Listener(on_wake, concurrency, name, grace), self.policy)
 
     async def _wake(self, db: Connection, run_id: str) -> None:
         """Let a run that waited for a person go on."""
         await db.execute(statements.WAKE, (self.policy.announce_again, run_id))
-        await self._announce(db, run_id)
+        await self._announcements.announce(db, run_id)
 
     async def _carry_out(self, db: Connection, run_id: str, decision: Announce | Fail | Close) -> None:
         later = self.policy.announce_again if isinstance(decision, Announce) else None
@@ -305,23 +271,11 @@ class RunQueue:
         await db.execute(sql, (later, run_id))  # without an interval there is no due time either
         match decision:
             case Announce():
-                await self._announce(db, run_id)
+                await self._announcements.announce(db, run_id)
             case Fail(reason):
                 await _fail(db, run_id, reason)
             case Close():
                 await close_events(db, run_id)
-
-    async def _forget_stalled_jobs(self) -> None:
-        """Delete the jobs of workers that died. Their runs are seen to by their leases."""
-        try:
-            for job in await self._app.job_manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=self.policy.ttl):
-                if job.id is not None:
-                    await self._app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
-        except ConnectorException as error:
-            if isinstance(error.__cause__, psycopg.errors.RaiseException):
-                log.info("another worker was first to see to a stalled job: %s", error.__cause__)
-                return
-            raise _unavailable(error) from error
 
     async def _stored(self, db: Connection, key: str, digest: str) -> Stored | None:
         row = await (await db.execute("SELECT run_id, request_digest FROM queue WHERE idempotency_key = %s", (key,))).fetchone()
@@ -338,9 +292,9 @@ class RunQueue:
                 yield db
         except psycopg.OperationalError as error:
             await self._pool.check()
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except (psycopg.Error, ConnectorException) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
 
 async def _changed(
@@ -351,23 +305,7 @@ async def _changed(
     return await (await db.execute(statement, values)).fetchone()
 
 
-async def _refuse_too_many(db: Connection, at_most: int | None, due: Due | None) -> None:
-    """Raise LimitError ``queue_full``. What waits for its moment takes no room from what is to be done now."""
-    if at_most is None:
-        return
-    depth = await read_depth(db)
-    if due is None and depth.unfinished >= at_most:
-        raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
-    if due is not None and depth.scheduled >= at_most:
-        raise LimitError("queue_full", f"{at_most} runs are scheduled; wait until some have begun, or cancel some")
-
-
 async def _fail(db: Connection, run_id: str, reason: str) -> None:
     """End a run without an output, and tell so."""
     await db.execute(statements.FAIL, {"run": run_id, "reason": reason, "status": FAILED})
     await close_events(db, run_id)
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    said = " ".join(str(error.__cause__ or error).split())
-    return UnavailableError("queue_unavailable", f"the queue's database could not be used: {said}")

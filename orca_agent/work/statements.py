@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+BEGIN = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)"
+# Whoever sweeps announces what is due: what was announced already and nobody took, or what had to wait for its moment.
+STORE = """
+INSERT INTO queue (run_id, idempotency_key, request_digest, scheduled, time_zone, due)
+VALUES (%s, %s, %s, %s, %s, coalesce(%s, now() + make_interval(secs => %s)))
+    ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id
+"""
 # A run is not begun before its moment, unless to end it; it then began when it was ended.
 CLAIM = """
 WITH claimed AS (

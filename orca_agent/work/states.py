@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection
 from orca_agent.store.journal import RunRecord
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, LimitError
 from orca_time.schedule import Due
 
 #: status of a run that ended without an output; its reason says why
@@ -99,6 +99,17 @@ async def read_depth(db: Connection) -> Depth:
     if row is None:
         raise RuntimeError("a count has a row")
     return Depth(*row)
+
+
+async def refuse_too_many(db: Connection, at_most: int | None, due: Due | None) -> None:
+    """Raise LimitError ``queue_full``. What waits for its moment takes no room from what is to be done now."""
+    if at_most is None:
+        return
+    depth = await read_depth(db)
+    if due is None and depth.unfinished >= at_most:
+        raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
+    if due is not None and depth.scheduled >= at_most:
+        raise LimitError("queue_full", f"{at_most} runs are scheduled; wait until some have begun, or cancel some")
 
 
 def _state(row: TupleRow) -> RunState:
