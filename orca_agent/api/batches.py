@@ -25,11 +25,12 @@ from orca_agent.api.completions import agent_document, error_of
 from orca_agent.api.runs import IDEMPOTENCY, KEY_LONGEST, store_as
 from orca_agent.api.services import Services
 from orca_agent.api.translation import AgentRequest, agent_in, swarm_of
-from orca_agent.api.waiting import ON_DISCONNECT, ended_run, is_kept, until_ended
+from orca_agent.api.waiting import ON_DISCONNECT, is_kept, outcome_of, until_ended
 from orca_agent.models.retry import stamp
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import completion
 from orca_agent.work.runner import Finished
+from orca_agent.work.states import RunState
 from orca_http.answers import Answer, json_answer, respond
 from orca_http.reading import body_schema, idempotency_key_of, refuse_other_media
 from orca_protocol.canonical import canonical, parse_json
@@ -116,12 +117,12 @@ class _Batches:
         except OrcaError as error:
             return error
 
-    async def _answer(self, member: Member) -> Finished:
-        """Return a member's run that somebody answered in. Raises why there is none."""
+    async def _answer(self, member: Member) -> Finished | RunState:
+        """Return a member's run that somebody answered in, or how one stands that is not waited for. Raises why there is none."""
         if isinstance(member, OrcaError):
             raise member
-        ended = await ended_run(self._services, member.run_id)
-        if (error := error_of(ended)) is not None:
+        ended = await outcome_of(self._services, member.run_id)
+        if isinstance(ended, Finished) and (error := error_of(ended)) is not None:
             raise error
         return ended
 
@@ -129,6 +130,8 @@ class _Batches:
         row = {"swarm_name": given.get("name"), "job_id": _run_of(member)}
         try:
             ended = await self._answer(member)
+            if isinstance(ended, RunState):  # its moment has not come, or it waits for a person
+                return {"status": ended.status, **row, "result": None, "usage": None}
             document = completion(ended, await self._services.bill(ended))
         except OrcaError as error:
             return {"status": "error", **row, **_wrong(error)}
@@ -137,6 +140,8 @@ class _Batches:
     async def _agent(self, given: dict[str, Any], member: Member) -> dict[str, Any]:
         try:
             ended = await self._answer(member)
+            if isinstance(ended, RunState):
+                raise RuntimeError("a single agent waits for no moment and asks nobody")
             return agent_document(ended, await self._services.bill(ended))
         except OrcaError as error:
             config = given.get("agent_config")

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from orca_agent.api.envelope import Enveloped
 from orca_agent.api.services import Services
+from orca_agent.models.facts import facts_of
 from orca_agent.models.registry import read_filter
 from orca_engine.swarms import SWARMS
 from orca_http.answers import json_answer, respond
@@ -57,13 +58,14 @@ def openai_routes(services: Services) -> APIRouter:
         """
         language, min_vram = read_filter(request.query_params)
         rows = await services.registry.catalogue(language=language, min_vram=min_vram)
-        found = {row.name: model_document(row.name, row.provider) for row in rows if row.reachable}
+        found = {row.name: {**model_document(row.name, row.provider), **row.facts.document()} for row in rows if row.reachable}
         return respond(json_answer(200, {"object": "list", "data": list(found.values())}))
 
     async def model(name: str) -> Response:
         """Say who answers for a name; ``provider/name`` is one too."""
         found = await services.registry.resolve(name)
-        return respond(json_answer(200, model_document(name, found.provider.name)))
+        facts = facts_of(found.provider, found.model).document()
+        return respond(json_answer(200, {**model_document(name, found.provider.name), **facts}))
 
     router.add_api_route("", models, methods=["GET"], response_class=Response)
     router.add_api_route("/{name:path}", model, methods=["GET"], response_class=Response)

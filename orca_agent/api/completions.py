@@ -11,6 +11,8 @@ nothing to call a success: the answer is a problem, which names the run and hold
 With ``stream`` the answer is the run as it happens (``swarm_stream``), with the response object at its end.
 Who says ``cache=true`` takes an answer that the same request got before; see ``kept``. A request with an Idempotency-Key is
 answered by its own run, and its answer is kept.
+What waits longer than a caller can is answered with 202 and the job's id, under which the run is read when it has ended: a spec
+that waits for its moment, at once, and a run that waits for a person, when it does.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ from orca_agent.api.runs import IDEMPOTENCY, store
 from orca_agent.api.services import Services
 from orca_agent.api.swarm_stream import SwarmStream
 from orca_agent.api.translation import AgentRequest, Wanted, agent_in, swarm_in
-from orca_agent.api.waiting import ON_DISCONNECT, ended_run, is_kept, until_ended
+from orca_agent.api.waiting import ON_DISCONNECT, is_kept, outcome_of, until_ended
 from orca_agent.models.facts import Bill
 from orca_agent.models.retry import stamp
-from orca_agent.work.response import Shown, completion, cost_of, tokens_of
+from orca_agent.work.response import Shown, completion, cost_of, pending, tokens_of
 from orca_agent.work.runner import Finished
-from orca_http.answers import json_answer, respond
+from orca_agent.work.states import RunState
+from orca_http.answers import Answer, json_answer, respond
 from orca_http.reading import body_schema, choice_of, one_of, refuse_other_media
 from orca_protocol.canonical import parse_json
 from orca_protocol.errors import InvalidError
@@ -86,17 +89,17 @@ class _Completions:
         if wanted.is_streamed:
             return await self._streamed(request, wanted, shown)
         if not takes_kept:
-            return _answer(*await self._ended(request, wanted, shown))
+            return await self._shown(await self._ended(request, wanted), shown)
         asked = await asyncio.to_thread(read_spec, wanted.spec)
         key = request_key(caller_of(request).owner, request.url.path, asked)
         found = self._services.answers.find(key) if "idempotency-key" not in request.headers else None
         if found is not None:
             return found
-        ended, document = await self._ended(request, wanted, shown)
-        is_success = ended.output.status == "success"
+        ended = await self._ended(request, wanted)
+        response = await self._shown(ended, shown)
+        is_success = isinstance(ended, Finished) and ended.output.status == "success"
         if is_success:
-            self._services.answers.keep(key, json_answer(200, document))
-        response = _answer(ended, document)
+            self._services.answers.keep(key, Answer(200, "application/json", bytes(response.body)))
         response.headers["Cache-Status"] = "orca; fwd=miss; stored" if is_success else "orca; fwd=miss"
         return response
 
@@ -106,19 +109,22 @@ class _Completions:
         stored = await store(request, self._services, wanted.spec)
         return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
 
-    async def _ended(self, request: Request, wanted: Wanted, shown: Shown) -> tuple[Finished, dict[str, Any]]:
+    async def _ended(self, request: Request, wanted: Wanted) -> Finished | RunState:
+        """Store the run and wait for its end; return how it stands if that is not waited for."""
         kept = is_kept(request)
         stored = await store(request, self._services, wanted.spec)
         await until_ended(request, self._services, [stored], kept=kept)
-        ended = await ended_run(self._services, stored.run_id)
-        return ended, shown(ended, await self._services.bill(ended))
+        return await outcome_of(self._services, stored.run_id)
 
-
-def _answer(ended: Finished, document: dict[str, Any]) -> Response:
-    error = error_of(ended)
-    if error is not None:
-        return PROBLEMS.response(error, run=ended.run.id, response=document)
-    return respond(json_answer(200, document))
+    async def _shown(self, ended: Finished | RunState, shown: Shown) -> Response:
+        if isinstance(ended, RunState):
+            asked = await self._services.queue.questions(ended.run.id)
+            return respond(json_answer(202, pending(ended, asked)), location=f"/v1/runs/{ended.run.id}")
+        document = shown(ended, await self._services.bill(ended))
+        error = error_of(ended)
+        if error is not None:
+            return PROBLEMS.response(error, run=ended.run.id, response=document)
+        return respond(json_answer(200, document))
 
 
 def _agent_of(body: bytes) -> AgentRequest:

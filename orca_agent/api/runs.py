@@ -19,16 +19,18 @@ from orca_agent.api.services import Services
 from orca_agent.api.streams import EventStream
 from orca_agent.api.waiting import is_ended_by_leaving, on_disconnect
 from orca_agent.work.finished import read_finished
+from orca_agent.work.inputs import Given
 from orca_agent.work.queue import Stored
 from orca_agent.work.response import completion
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED, STATUSES, RunState
+from orca_agent.work.states import AWAITING, FAILED, STATUSES, RunState
 from orca_engine.item import Item
 from orca_http.answers import json_answer, respond
 from orca_http.reading import body_schema, choice_of, idempotency_key_of, one_of, place_of, read_json
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
+from orca_protocol.world import Input
 
 YEAR = 365 * 24 * 3600.0
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -47,6 +49,14 @@ class RunRequest(Strict):
     timeout: Annotated[float, Field(gt=0, le=YEAR)] | None = None
 
 
+class InputBody(Strict):
+    """What a person says to a run that asked."""
+
+    content: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    #: of what was asked; needed where several people are
+    path: Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,7}){4}$")] | None = None
+
+
 def routes(services: Services, followers: Followers) -> APIRouter:
     """Return the router of ``/v1/runs``."""
     router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -56,6 +66,10 @@ def routes(services: Services, followers: Followers) -> APIRouter:
     router.add_api_route("", runs.page, methods=["GET"], openapi_extra=_PAGE_PARAMETERS, response_class=Response)
     router.add_api_route("/{run_id}", runs.read, methods=["GET"], response_class=Response)
     router.add_api_route("/{run_id}/cancel", runs.cancel, methods=["POST"], status_code=202, response_class=Response)
+    give = {**body_schema(InputBody), "parameters": [IDEMPOTENCY]}
+    router.add_api_route(
+        "/{run_id}/input", runs.give_input, methods=["POST"], openapi_extra=give, status_code=202, response_class=Response
+    )
     router.add_api_route("/{run_id}/events", runs.events, methods=["GET"], openapi_extra=_EVENTS, response_class=Response)
     router.add_api_route("/{run_id}/output", runs.output, methods=["GET"], response_class=Response)
     router.add_api_route("/{run_id}/proof", runs.proof, methods=["GET"], response_class=Response)
@@ -107,8 +121,19 @@ class _Runs:
         return respond(json_answer(200, {"runs": [run_document(state) for state in found], "after": more}))
 
     async def read(self, request: Request, run_id: str) -> Response:
-        """Say how a run stands; while it waits, ``position`` says how many wait before it."""
-        return respond(json_answer(200, run_document(await self._state(request, run_id))))
+        """Say how a run stands, what it waits for people to answer, and while it is queued, how many wait before it."""
+        return respond(json_answer(200, await shown(self._services, await self._state(request, run_id))))
+
+    async def give_input(self, request: Request, run_id: str) -> Response:
+        """Answer what a run asks. The first answer counts; the same again is accepted again, another one is refused."""
+        wanted = await read_json(request, InputBody, max_bytes=self._services.settings.body_bytes)
+        await self._state(request, run_id)
+        if caller_of(request).is_betrayed_by(wanted.content.encode()):
+            raise InvalidError("secret_in_input", "the input contains the API key that came with it; proofs are public")
+        key = idempotency_key_of(request, longest=KEY_LONGEST)
+        await self._services.intake.give_input(run_id, Given(Input(content=wanted.content), wanted.path, key))
+        document = await shown(self._services, await self._state(request, run_id))
+        return respond(json_answer(202, document), location=f"/v1/runs/{run_id}")
 
     async def cancel(self, request: Request, run_id: str) -> Response:
         """Want a run ended. It ends within moments, with what was answered by then."""
@@ -184,13 +209,21 @@ async def store_as(key: str, request: Request, services: Services, spec: bytes, 
     if caller.is_betrayed_by(spec):
         raise InvalidError("secret_in_spec", "the spec contains the API key that came with it; specs and proofs are public")
     item = await asyncio.to_thread(Item.local, spec)
-    budgets = (services.settings.budget,)
-    return await services.intake.submit(item, spec, key=keys_of(caller) + key, timeout=timeout, budgets=budgets, owner=caller.owner)
+    budgets, schedule = (services.settings.budget,), item.spec.schedule
+    key = keys_of(caller) + key
+    return await services.intake.submit(
+        item, spec, key=key, timeout=timeout, budgets=budgets, owner=caller.owner, schedule=schedule
+    )
 
 
 def keys_of(caller: Caller) -> str:
     """Return what the idempotency keys of a caller begin with in the queue; the operator's own begin as everybody's do."""
     return KEYS if caller.owner is None else f"{KEYS}{caller.owner}:"
+
+
+async def shown(services: Services, state: RunState) -> dict[str, Any]:
+    """Return the run as people see it, with what it waits for."""
+    return run_document(state, await services.queue.questions(state.run.id) if state.status == AWAITING else ())
 
 
 async def finished(services: Services, state: RunState) -> Finished:

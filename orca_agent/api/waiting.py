@@ -18,10 +18,13 @@ from orca_agent.api.services import Services
 from orca_agent.work.finished import read_finished
 from orca_agent.work.queue import Stored
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED
+from orca_agent.work.states import AWAITING, FAILED, SCHEDULED, RunState
 from orca_http.bounds import own_time
 from orca_http.reading import choice_of, one_of
 from orca_protocol.errors import InvalidError, OrcaError
+
+#: what no caller waits for
+WAITS = (SCHEDULED, AWAITING)
 
 _CHOICES = ("cancel", "continue")
 #: what stands before the reason of a run that failed for something that is wrong with it
@@ -47,7 +50,9 @@ def is_ended_by_leaving(request: Request) -> bool:
 
 
 async def until_ended(request: Request, services: Services, stored: Sequence[Stored], *, kept: bool) -> None:
-    """Return when every run has ended. Raises ClientDisconnect, InvalidError ``stopping``, ``run_goes_on``.
+    """Return when every run has ended, or waits for its moment or for a person.
+
+    Raises ClientDisconnect, InvalidError ``stopping``, ``run_goes_on``.
 
     Both are for the caller to correct: a second try of the same request would be a second run, and the first one goes on.
     """
@@ -68,11 +73,21 @@ async def leave(services: Services, stored: Sequence[Stored]) -> None:
                 continue  # it ended meanwhile
 
 
+async def outcome_of(services: Services, run_id: str) -> Finished | RunState:
+    """Return a run that has ended, or how it stands if it waits for its moment or for a person. Raises as ``ended_run`` does."""
+    state = await services.queue.state(run_id)
+    return state if state.status in WAITS else await _ended(services, state)
+
+
 async def ended_run(services: Services, run_id: str) -> Finished:
     """Return a run that should have ended. Raises what it failed of, or InvalidError ``run_goes_on`` if it has not."""
-    state = await services.queue.state(run_id)
+    return await _ended(services, await services.queue.state(run_id))
+
+
+async def _ended(services: Services, state: RunState) -> Finished:
+    run_id = state.run.id
     if state.run.status is None:
-        raise InvalidError("run_goes_on", f"run {run_id} has not ended and goes on: GET /v1/runs/{run_id}")
+        raise InvalidError("run_goes_on", f"run {run_id} is {state.status} and goes on: GET /v1/runs/{run_id}")
     if state.run.status == FAILED:
         raise failure_of(run_id, state.reason or "")
     return await read_finished(state.run, services.journal)
@@ -119,4 +134,5 @@ async def _is_gone_before_the_end(request: Request, services: Services, stored: 
 async def _until_closed(services: Services, stored: Sequence[Stored]) -> None:
     for run in stored:
         while not await services.events.until_closed(run.run_id, 1.0):
-            pass
+            if (await services.queue.state(run.run_id)).status in WAITS:
+                break

@@ -31,6 +31,7 @@ from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED
 from orca_engine import REVISION
+from orca_engine.bounds import inputs_at_most
 from orca_engine.item import Item
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
@@ -186,6 +187,8 @@ class Working:
     async def _refuse_unpayable(self, todo: Todo, lease: Lease) -> None:
         """Raise InvalidError before anything is asked for an item whose answers this node cannot give, or would not be paid for."""
         item = Item(todo.id, read_spec(todo.spec.encode(), where="the leased spec"))
+        if inputs_at_most(item.spec):
+            raise InvalidError("nobody_to_ask", "rearrange_flow: a node that works for others has no person to ask at H")
         for name in item.spec.model_names:
             found = await self._parts.registry.resolve(name)
             if all(allowed.name != found.model for allowed in lease.models):

@@ -25,6 +25,7 @@ from orca_protocol.errors import InvalidError, UnavailableError
 #: every kind of event there is
 KINDS = (
     "queued",
+    "scheduled",
     "started",
     "model_resolved",
     "step_started",
@@ -33,6 +34,8 @@ KINDS = (
     "call_restarted",
     "call_finished",
     "step_finished",
+    "awaiting_input",
+    "input_given",
     "cancel_requested",
     "finished",
     "failed",
@@ -131,7 +134,7 @@ async def close_events(db: Connection, run_id: str) -> None:
     else:
         await note(db, run_id, "failed", {"reason": reason})
     await db.execute("UPDATE event_counts SET is_closed = true WHERE run_id = %s", (run_id,))
-    await notify(db, _end_of(run_id))
+    await notify(db, end_topic(run_id))
 
 
 class EventLog:
@@ -214,7 +217,7 @@ class EventLog:
 
     async def until_closed(self, run_id: str, at_most: float) -> bool:
         """Wait until the run has told its last event, or for about ``at_most`` seconds; return whether it has."""
-        with self.wakes.topic(_end_of(run_id)) as wake:
+        with self.wakes.topic(end_topic(run_id)) as wake:
             if (await self.extent(run_id)).is_closed:
                 return True
             await wake.wait(at_most)
@@ -247,7 +250,8 @@ def cancel_topic(run_id: str) -> str:
     return f"cancel {run_id}"
 
 
-def _end_of(run_id: str) -> str:
+def end_topic(run_id: str) -> str:
+    """Return what is notified when a run has ended, or waits for a person."""
     return f"end {run_id}"
 
 

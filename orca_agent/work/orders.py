@@ -25,11 +25,14 @@ from orca_agent.work.ceilings import day_of, grant, refuse_beyond, spent_by
 from orca_engine.bounds import ceilings_of
 from orca_protocol.budget import Budget, Ceilings, Price
 from orca_protocol.spec import SwarmSpec
+from orca_time.schedule import Due
 
 _RUN = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, 0, %s, %s, %s)"
+# Whoever sweeps announces what is due: what was announced already and nobody took, or what had to wait for its moment.
 _QUEUE = """
-INSERT INTO queue (run_id, idempotency_key, request_digest, due, owner)
-VALUES (%s, %s, %s, now() + make_interval(secs => %s), %s) ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id
+INSERT INTO queue (run_id, idempotency_key, request_digest, owner, scheduled, time_zone, due)
+VALUES (%s, %s, %s, %s, %s, %s, coalesce(%s, now() + make_interval(secs => %s)))
+    ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id
 """
 
 
@@ -48,17 +51,22 @@ class Order:
         return ceilings_of(self.spec, (*self.budgets, *more), self.prices)
 
 
-async def place(db: Connection, run: RunRecord, order: Order, *, key: str, digest: str, due: float) -> bool:
-    """Store a run within its limits, due after ``due`` seconds; False if its idempotency key was stored meanwhile.
+async def place(
+    db: Connection, run: RunRecord, order: Order, *, key: str, digest: str, again: float, due: Due | None = None
+) -> bool:
+    """Store a run within its limits; False if its idempotency key was stored meanwhile.
 
+    It is announced when it is ``due``, or else again after ``again`` seconds, in case nobody heard.
     Raises as ``refuse_beyond``, ``grant`` and the engine's ``ceilings_of`` do.
     """
     ceilings = await _granted(db, order, run.started)
-    values = (run.id, run.item_id, run.spec, run.started, run.deadline, ceilings.model_dump_json(exclude_none=True))
-    await db.execute(_RUN, values)
+    stored = (run.id, run.item_id, run.spec, run.started, run.deadline, ceilings.model_dump_json(exclude_none=True))
+    await db.execute(_RUN, stored)
     if order.owner is not None:
         await reserve(db, run.id, order.owner, day_of(run.started), Amounts.of(ceilings))
-    return await (await db.execute(_QUEUE, (run.id, key, digest, due, order.owner))).fetchone() is not None
+    at, zone = (None, None) if due is None else (due.at, due.zone)
+    values = (run.id, key, digest, order.owner, at, zone, at, again)
+    return await (await db.execute(_QUEUE, values)).fetchone() is not None
 
 
 async def settle_run(db: Connection, run_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run.
+"""The response object of ``/v1/swarm/completions``, as the Swarms API shapes it, from a finished run, or from one that waits.
 
 ``usage`` holds the providers' own figures; a cost is null where a price or a usage is not known, never an estimate. With ``tasks``,
 ``output`` is a list of outputs, one for each task in order; SpreadSheetSwarm's is its table, whatever the tasks of its rows.
@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from orca_agent.models.facts import Bill, plain
+from orca_agent.work.inputs import Question
 from orca_agent.work.runner import Finished
+from orca_agent.work.states import RunState
 from orca_protocol.model import Answer
 from orca_protocol.output import Output
-from orca_protocol.spec import SwarmSpec
+from orca_protocol.spec import DEFAULT_SWARM_TYPE, SwarmSpec, read_spec
 
 #: makes a response object of a run and what it cost
 Shown = Callable[[Finished, Bill | None], dict[str, Any]]
@@ -47,6 +49,20 @@ def completion(finished: Finished, bill: Bill | None = None) -> dict[str, Any]:
         "number_of_agents": agents,
         "execution_time": seconds_of(finished),
         "usage": {**tokens_of(output), "cost": cost_of(bill), "billing_info": billing_of(output, agents, bill)},
+    }
+
+
+def pending(state: RunState, asked: Sequence[Question]) -> dict[str, Any]:
+    """Return what a caller of the Swarms API gets for a run that is not waited for: its id, and what it waits for itself."""
+    spec = read_spec(state.run.spec, where=f"run {state.run.id}")
+    return {
+        "job_id": state.run.id,
+        "status": state.status,
+        "swarm_name": spec.name,
+        "description": spec.description,
+        "swarm_type": spec.swarm_type or DEFAULT_SWARM_TYPE,
+        "scheduled": None if state.due is None else state.due.document(),
+        "asked": [question.document() for question in asked],
     }
 
 

@@ -19,9 +19,12 @@ from orca_agent.store.journal import RunRecord
 from orca_agent.work.events import OnEvent
 from orca_agent.work.items import item_of
 from orca_agent.work.lease import Fail, when_given_up
+from orca_agent.work.live import InputAwaitedError
 from orca_agent.work.queue import Claim, RunQueue
 from orca_agent.work.recorder import Recorder
 from orca_agent.work.runner import Runner
+from orca_engine.bounds import inputs_at_most
+from orca_engine.item import Item
 from orca_protocol.errors import OrcaError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -144,9 +147,12 @@ class Worker:
             if claim.is_cancelled:
                 runner.stop("cancelled")
             made.set_result(runner)
-            await runner.go_on(item_of(run), run, claim.hold)
+            await self._take_on(runner, item_of(run), claim)
             await recorder.close(_LAST_EVENTS)
             await self._queue.done(claim)
+        except InputAwaitedError as waiting:
+            await recorder.close(_LAST_EVENTS)
+            await self._await_input(claim, waiting)
         except OrcaError as error:
             if error.code == "run_taken_over":
                 log.warning("%s", error.detail)
@@ -158,6 +164,18 @@ class Worker:
             log.exception("run %s", run.id)
             await recorder.close(_LAST_EVENTS)
             await self._give_up(claim, f"internal_error: {type(error).__name__}", may_help=True, retry_after=None)
+
+    async def _take_on(self, runner: Runner, item: Item, claim: Claim) -> None:
+        """Go on with the run, knowing what people have said."""
+        said = await self._queue.inputs(claim.run.id) if inputs_at_most(item.spec) else None
+        await runner.go_on(item, claim.run, claim.hold, said)
+
+    async def _await_input(self, claim: Claim, waiting: InputAwaitedError) -> None:
+        """Leave the run to whoever answers. If that cannot be said, its lease expires, and it is found to wait again."""
+        try:
+            await self._queue.await_input(claim, waiting.calls)
+        except UnavailableError as error:
+            log.warning("run %s is left to its lease: %s", claim.run.id, error)
 
     async def _hand_back(self, claim: Claim) -> None:
         """Let others go on with the run at once; without this they would wait for its lease to expire."""

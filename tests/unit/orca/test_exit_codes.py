@@ -184,10 +184,11 @@ MALFORMED: dict[str, tuple[Any, str, str]] = {
     "no agents": ({"task": "T", "agents": []}, "no_agents", "agents"),
     "an image": ({**agent(), "img": "x"}, "img_unsupported", "img"),
     "a flow": ({**agent(), "rearrange_flow": "A"}, "field_without_use", "rearrange_flow"),
-    "a schedule": (
-        {**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}},
-        "schedule_unsupported",
-        "schedule",
+    "a moment that is over": ({**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}}, "schedule_past", "schedule"),
+    "no time zone": (
+        {**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00", "timezone": "Berlin"}},
+        "zone_unknown",
+        "Europe/Berlin",
     ),
     "too many calls": ({**agent(max_loops=1000), "max_loops": 1000}, "too_many_calls", "max_loops"),
 }

@@ -72,7 +72,7 @@ async def test_health_is_open_and_says_how_it_stands(database_url: str) -> None:
         document = (await idle.client.get("/health")).json()
         assert (document["service"], document["status"], document["database"]) == ("orca-agent", "ready", "ready")
         assert document["engine_revision"] == REVISION
-        assert document["queue"] == {"queued": 0, "running": 0}
+        assert document["queue"] == {"queued": 0, "running": 0, "scheduled": 0, "awaiting_input": 0}
         assert document["models"] == {"status": "ready", "providers": 1, "answering": 1}
 
 
