@@ -65,7 +65,10 @@ def run(
 
 async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout: float | None, as_json: bool) -> int:
     from orca.cli.progress import Progress
+    from orca.network_settings import load
     from orca.node import LocalNode
+    from orca.observe_settings import ObserveSettings
+    from orca.observing import observing
     from orca.settings import load_settings
     from orca_agent.work.response import completion
     from orca_agent.work.runner import Runner, RunOptions
@@ -78,8 +81,12 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
-        runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
-        finished = await runner.run(item, spec, timeout=timeout, resume=resume)
+        with observing(load(ObserveSettings)) as watchers:
+            watching = watchers.watch(item.id, Progress())
+            runner = Runner(
+                node.journal, node.registry, node.secrets, options=options, on_event=watching, on_finished=watching.ended
+            )
+            finished = await runner.run(item, spec, timeout=timeout, resume=resume)
         response = completion(finished)
         code = 0 if finished.output.status == "success" else 1
         if out is not None and key is not None:

@@ -54,7 +54,7 @@ class ModelCalls:
     async def ask(self, call: Call) -> Answered:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
         self._begun[call.path] = self._clock.monotonic()
-        self._on_event(CallStarted(call.path, call.name))
+        self._on_event(CallStarted(call.path, call.name, call.request.model))
         asked = await self._ask(call)
         return self._without_secrets(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
 
@@ -69,9 +69,11 @@ class ModelCalls:
 
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
+        answered = self._clock.monotonic()
         await self._journal.append(self._hold, entry)
         now = self._clock.monotonic()
-        self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
+        seconds = now - self._begun.pop(call.path, now)
+        self._on_event(CallFinished(call.path, call.name, entry.outcome, seconds, now - answered))
 
     async def _ask(self, call: Call) -> Asked:
         found = await self._registry.resolve(call.request.model)

@@ -32,10 +32,11 @@ class ModelResolved:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """An agent is being asked."""
+    """An agent is being asked; ``model`` is the spec's own name for who answers."""
 
     path: Path
     name: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class CallFinished:
     name: str
     outcome: Outcome
     seconds: float
+    #: of these, what it took to make the answer durable
+    journal_seconds: float = 0.0
 
 
 Event = RunStarted | ModelResolved | CallStarted | Delta | CallRestarted | CallFinished

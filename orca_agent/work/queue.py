@@ -27,7 +27,7 @@ from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.wakes import notify
 from orca_agent.work import statements
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
+from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_oldest, read_state
 from orca_protocol.errors import InvalidError, LimitError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,11 @@ class RunQueue:
         """Return how many runs wait and how many are held."""
         async with self._transaction() as db:
             return await read_depth(db)
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest queued run waits."""
+        async with self._transaction() as db:
+            return await read_oldest(db)
 
     async def release_all(self) -> None:
         """Let every held run be taken at once. Only for who knows that no other worker lives, because the database was down."""

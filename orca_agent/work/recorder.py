@@ -174,13 +174,13 @@ def described(event: Event) -> tuple[str, dict[str, Any]]:
             return "started", {"answered": answered, "lost": lost, "seconds_left": left}
         case ModelResolved(name, provider, model, alias):
             return "model_resolved", {"name": name, "provider": provider, "model": model, "alias": alias}
-        case CallStarted(path, name):
+        case CallStarted(path=path, name=name):
             return "call_started", {"path": str(path), "agent": name}
         case Delta(path, name, text):
             return "delta", {"path": str(path), "agent": name, "text": text}
         case CallRestarted(path, name):
             return "call_restarted", {"path": str(path), "agent": name}
-        case CallFinished(path, name, outcome, seconds):
+        case CallFinished(path=path, name=name, outcome=outcome, seconds=seconds):
             return "call_finished", {"path": str(path), "agent": name, "seconds": round(seconds, 3), **_outcome(outcome)}
 
 

@@ -23,6 +23,8 @@ SELECT id, item_id, ''::bytea, {_REST}
    AND (%(status)s::text IS NULL OR %(status)s = coalesce(status, CASE WHEN holder IS NULL THEN 'queued' ELSE 'running' END))
  ORDER BY number LIMIT %(limit)s
 """
+_OLDEST = """SELECT coalesce(max(extract(epoch FROM now()) - started), 0) FROM queue JOIN runs ON runs.id = run_id
+              WHERE due IS NOT NULL AND holder IS NULL"""
 _DEPTH = "SELECT count(*) FILTER (WHERE holder IS NULL), count(holder) FROM queue WHERE due IS NOT NULL"
 
 
@@ -81,3 +83,9 @@ async def read_depth(db: Connection) -> Depth:
     if row is None:
         raise RuntimeError("a count has a row")
     return Depth(*row)
+
+
+async def read_oldest(db: Connection) -> float:
+    """Return for how many seconds the oldest queued run waits, 0 where none does."""
+    row = await (await db.execute(_OLDEST)).fetchone()
+    return 0.0 if row is None else max(0.0, float(row[0]))

@@ -1,0 +1,34 @@
+"""``GET /metrics``, for who may read everything else: loopback, or whoever has the key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from orca_agent.api.access import guard
+from orca_agent.api.services import ApiSettings
+from orca_agent.observe.metrics import CONTENT_TYPE, Metrics
+from orca_agent.work.queue import RunQueue
+from orca_protocol.errors import UnavailableError
+
+
+def routes(metrics: Metrics, queue: RunQueue, settings: ApiSettings, pins_waiting: Callable[[], int] = lambda: 0) -> APIRouter:
+    """Return the router of this process's metrics; how the queue stands is asked when somebody reads."""
+    router = APIRouter(tags=["health"], dependencies=[Depends(guard(settings))])
+
+    async def read() -> Response:
+        """Return the metrics of this process in Prometheus' text format."""
+        try:
+            async with asyncio.timeout(settings.health_seconds):
+                depth, oldest = await queue.depth(), await queue.oldest_seconds()
+        except TimeoutError as error:
+            raise UnavailableError("queue_unavailable", "the database did not answer in time; try again") from error
+        metrics.queue(queued=depth.queued, running=depth.running, oldest=oldest)
+        metrics.pins_waiting(pins_waiting())
+        return Response(metrics.text(), media_type=None, headers={"content-type": CONTENT_TYPE})
+
+    router.add_api_route("/metrics", read, methods=["GET"], response_class=Response)
+    return router
