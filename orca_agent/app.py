@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
@@ -16,8 +16,12 @@ from orca_http.bounds import Bounds
 from orca_http.local import LocalOnly
 
 
-def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp:
+def create_app(
+    services: Services, routers: Sequence[APIRouter] = (), on_status: Callable[[int], None] = lambda status: None
+) -> ASGIApp:
     """Return the application; ``routers`` are a composition root's own, which see to their access themselves.
+
+    ``on_status`` is told the status of every answer.
 
     There is no CORS header anywhere: a browser page of another origin gets nothing.
     """
@@ -42,5 +46,12 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ()) -> ASGIApp
     PROBLEMS.install(app)
     settings = services.settings
     inner: ASGIApp = LocalOnly(app, PROBLEMS) if settings.is_local else app
-    bounded = Bounds(inner, PROBLEMS, body_bytes=settings.body_bytes, seconds=settings.request_seconds, log="orca_agent.access")
+    bounded = Bounds(
+        inner,
+        PROBLEMS,
+        body_bytes=settings.body_bytes,
+        seconds=settings.request_seconds,
+        log="orca_agent.access",
+        on_status=on_status,
+    )
     return RateHeaders(bounded)

@@ -80,7 +80,10 @@ async def _run(
     path: Path, follow: bool, out: Path | None, resume: bool, timeout: float | None, inputs: Sequence[str], as_json: bool
 ) -> int:
     from orca.cli.progress import Progress
+    from orca.network_settings import load
     from orca.node import LocalNode
+    from orca.observe_settings import ObserveSettings
+    from orca.observing import observing
     from orca.settings import load_settings
     from orca_agent.work.live import InputAwaitedError
     from orca_agent.work.response import answers_of, completion
@@ -99,10 +102,20 @@ async def _run(
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
-        runner = Runner(node.journal, node.registry, node.secrets, reach=node.runs.reach, options=options, on_event=Progress())
         answers = Answers(inputs, is_terminal=is_at_terminal(as_json=as_json))
         try:
-            finished = await _finish(runner, item, spec, timeout, resume, answers)
+            with observing(load(ObserveSettings)) as watchers:
+                watching = watchers.watch(item.id, Progress())
+                runner = Runner(
+                    node.journal,
+                    node.registry,
+                    node.secrets,
+                    reach=node.runs.reach,
+                    options=options,
+                    on_event=watching,
+                    on_finished=watching.ended,
+                )
+                finished = await _finish(runner, item, spec, timeout, resume, answers)
         except InputAwaitedError as waiting:
             _show_asked(waiting, _again(path, out), as_json)
             return 1

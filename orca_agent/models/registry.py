@@ -165,6 +165,11 @@ class Registry:
             return {}
         return {name: price for name, price in found.items() if price is not None}
 
+    def cost(self, answer: Answer) -> Decimal | None:
+        """Return what one answer cost by the prices that are known now, in US dollars."""
+        bill = self._bill(answer)
+        return None if bill is None else bill.total
+
     def _bill(self, answer: Answer) -> Bill | None:
         price = self.facts(answer.model).price
         return None if price is None or answer.usage is None else price.bill(answer.usage)

@@ -75,7 +75,7 @@ class ModelCalls:
     async def ask(self, call: Call) -> Answered:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
         self._begun[call.path] = self._clock.monotonic()
-        self._on_event(CallStarted(call.path, call.name))
+        self._on_event(_started(call))
         match call.request:
             case ModelRequest():
                 asked = await self._ask(call)
@@ -112,11 +112,13 @@ class ModelCalls:
 
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
+        answered = self._clock.monotonic()
         await self._journal.append(self._hold, entry)
         self._reached.keep(entry.outcome)
         now = self._clock.monotonic()
         self._steps.answered(call.path)
-        self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
+        seconds = now - self._begun.pop(call.path, now)
+        self._on_event(CallFinished(call.path, call.name, entry.outcome, seconds, now - answered))
 
     def end(self) -> None:
         """Tell that nothing more will be asked."""
@@ -154,3 +156,13 @@ class ModelCalls:
         return (
             [] if lost is None else [Attempt(started=lost.asked_at, duration_ms=0, outcome=LOST)] * min(lost.times, _SHOWN_LOSSES)
         )
+
+
+def _started(call: Call) -> CallStarted:
+    match call.request:
+        case ModelRequest(model=model):
+            return CallStarted(call.path, call.name, model)
+        case ToolRequest(tool=tool):
+            return CallStarted(call.path, call.name, tool, "tool")
+        case request:
+            return CallStarted(call.path, call.name, "", request.asks)

@@ -47,10 +47,13 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """An agent is being asked."""
+    """An agent is being asked, or something for it; ``of`` is the spec's own name for the model that answers, or the tool's."""
 
     path: Path
     name: str
+    of: str = ""
+    #: ``model``, ``tool``, or what else the engine asks for
+    asks: str = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class CallFinished:
     name: str
     outcome: Outcome
     seconds: float
+    #: of these, what it took to make the answer durable
+    journal_seconds: float = 0.0
 
 
 Event = RunStarted | ModelResolved | StepStarted | StepFinished | CallStarted | Delta | CallRestarted | CallFinished

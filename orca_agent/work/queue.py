@@ -29,7 +29,17 @@ from orca_agent.work.announcements import Announcements, Listener, unavailable
 from orca_agent.work.inputs import Given, Question
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
 from orca_agent.work.orders import Order, place, settle_run
-from orca_agent.work.states import FAILED, Depth, RunState, list_newest, list_states, read_depth, read_state, refuse_too_many
+from orca_agent.work.states import (
+    FAILED,
+    Depth,
+    RunState,
+    list_newest,
+    list_states,
+    read_depth,
+    read_oldest,
+    read_state,
+    refuse_too_many,
+)
 from orca_engine.machine import Call
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Path
@@ -245,6 +255,11 @@ class RunQueue:
         """Return how many runs wait and how many are held."""
         async with self._transaction() as db:
             return await read_depth(db)
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest queued run waits."""
+        async with self._transaction() as db:
+            return await read_oldest(db)
 
     async def release_all(self) -> None:
         """Let every held run be taken at once. Only for who knows that no other worker lives, because the database was down."""

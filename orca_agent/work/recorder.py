@@ -189,13 +189,13 @@ def described(event: Event) -> tuple[str, dict[str, Any]]:
             return "step_started", {"step": str(step)}
         case StepFinished(step):
             return "step_finished", {"step": str(step)}
-        case CallStarted(path, name):
+        case CallStarted(path=path, name=name):
             return "call_started", {"path": str(path), "agent": name}
         case Delta(path, name, text):
             return "delta", {"path": str(path), "agent": name, "text": text}
         case CallRestarted(path, name):
             return "call_restarted", {"path": str(path), "agent": name}
-        case CallFinished(path, name, outcome, seconds):
+        case CallFinished(path=path, name=name, outcome=outcome, seconds=seconds):
             return "call_finished", {"path": str(path), "agent": name, "seconds": round(seconds, 3), **_outcome(outcome)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orca_agent.models.registry import Registry
@@ -59,6 +59,7 @@ class Runner:
         reach: Reach | None = None,
         options: RunOptions | None = None,
         on_event: OnEvent = lambda event: None,
+        on_finished: Callable[[Finished], None] = lambda finished: None,
         clock: Clock | None = None,
     ) -> None:
         self._journal = journal
@@ -67,6 +68,7 @@ class Runner:
         self._reach = reach or Reach()
         self._options = options or RunOptions()
         self._on_event = on_event
+        self._on_finished = on_finished
         self._clock = clock or SystemClock()
         self._live: LiveRun[Ended] | None = None
         self._wanted: StopReason | None = None
@@ -114,7 +116,9 @@ class Runner:
         output = output_of(item, machine.result, entries)
         finished = run.finished or self._clock.now().timestamp()
         await self._journal.finish(hold, output.status, finished)
-        return Finished(run, item, entries, output, finished)
+        ended = Finished(run, item, entries, output, finished)
+        self._on_finished(ended)
+        return ended
 
     async def _begin_or_resume(self, item: Item, spec: bytes, timeout: float | None, resume: bool) -> tuple[RunRecord, Hold]:
         found = await self._journal.latest(item.id) if resume else None

@@ -48,6 +48,10 @@ SELECT id, item_id, ''::bytea, {_REST}
  ORDER BY number DESC LIMIT %(limit)s
 """
 _COUNT = "SELECT count(*) FROM queue WHERE starts_with(idempotency_key, %s)"
+_OLDEST = f"""
+SELECT coalesce(max(extract(epoch FROM now()) - started), 0) FROM queue JOIN runs ON runs.id = run_id
+ WHERE due IS NOT NULL AND holder IS NULL AND NOT is_awaiting AND NOT coalesce({_WAITS}, false)
+"""  # noqa: S608 - constants only
 _DEPTH = f"""
 SELECT count(*) FILTER (WHERE holder IS NULL AND NOT is_awaiting AND NOT coalesce({_WAITS}, false)), count(holder),
        count(*) FILTER (WHERE {_WAITS}), count(*) FILTER (WHERE is_awaiting)
@@ -124,6 +128,12 @@ async def read_depth(db: Connection) -> Depth:
     if row is None:
         raise RuntimeError("a count has a row")
     return Depth(*row)
+
+
+async def read_oldest(db: Connection) -> float:
+    """Return for how many seconds the oldest queued run waits, 0 where none does."""
+    row = await (await db.execute(_OLDEST)).fetchone()
+    return 0.0 if row is None else max(0.0, float(row[0]))
 
 
 async def refuse_too_many(db: Connection, at_most: int | None, due: Due | None) -> None:

@@ -14,6 +14,7 @@ import socket
 import uuid
 from collections.abc import Callable
 
+from orca_agent.observe.about import about
 from orca_agent.store.events import EventLog, cancel_topic
 from orca_agent.store.journal import RunRecord
 from orca_agent.work.events import OnEvent
@@ -75,8 +76,11 @@ class Worker:
     async def work(self, run_id: str) -> None:
         """Claim the run and take it as far as it goes; nothing is done if it is somebody else's or has ended."""
         claim = await self._queue.claim(run_id, self.name)
-        if claim is None:
-            return
+        if claim is not None:
+            with about(run_id=run_id, work_item=claim.run.item_id):
+                await self._work(claim)
+
+    async def _work(self, claim: Claim) -> None:
         recorder = Recorder(self._events, claim.hold)
         runner: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(self._run(claim, recorder, runner))
