@@ -157,7 +157,7 @@ async def test_a_stopped_worker_loses_its_run_and_is_refused_when_it_wakes(scene
     assert len(first.said("appended")) == 4
 
 
-async def test_a_killed_worker_loses_its_run(scene: Scene) -> None:
+async def test_api_17_a_worker_killed_in_step_two_of_three_loses_its_run_and_step_one_is_not_asked_again(scene: Scene) -> None:
     first = scene.worker()
     run_id = await scene.submit("one")
     await scene.until(lambda: scene.asked("A1") == 1)
@@ -167,6 +167,10 @@ async def test_a_killed_worker_loses_its_run(scene: Scene) -> None:
     state = await scene.queue.state(run_id)
     assert (state.epoch, state.attempts) == (2, 2)
     assert [scene.asked(agent) for agent in ("A0", "A1", "A2")] == [1, 2, 1]
+    journal = PostgresJournal(scene.database)
+    said = [entry.answer and entry.answer.content for entry in await journal.entries(run_id)]
+    assert said == ["out(A0,1)", "out(A1,2)", "out(A2,1)"]
+    await journal.close()
 
 
 async def test_a_worker_that_is_told_to_stop_hands_its_run_back(scene: Scene) -> None:

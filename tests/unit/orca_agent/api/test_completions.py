@@ -66,7 +66,7 @@ async def test_the_same_key_gets_the_same_answer(agent: Service) -> None:
     assert len(agent.model.calls) == 1
 
 
-async def test_who_goes_away_wants_no_answer(agent: Service) -> None:
+async def test_api_14_who_goes_away_wants_no_answer(agent: Service) -> None:
     agent.model.latency["A"] = 60.0
     await _leave(agent)
     (run,) = (await agent.client.get("/v1/runs")).json()["runs"]
@@ -75,7 +75,7 @@ async def test_who_goes_away_wants_no_answer(agent: Service) -> None:
     assert agent.model.in_flight == 0
 
 
-async def test_who_goes_away_and_said_so_comes_back_for_it(agent: Service) -> None:
+async def test_api_14_who_goes_away_and_said_so_comes_back_for_it(agent: Service) -> None:
     agent.model.latency["A"] = 0.5
     await _leave(agent, on_disconnect="continue")
     (run,) = (await agent.client.get("/v1/runs")).json()["runs"]

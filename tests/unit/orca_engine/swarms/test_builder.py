@@ -92,6 +92,14 @@ def test_asb_2_3_4_a_wrong_team_is_repaired_once_and_then_an_error_without_any_a
     assert output.output[0].error.code == "decision_unreadable"
 
 
+@pytest.mark.parametrize("wrong", [team("X", kind="auto"), team("X", kind="AutoSwarmBuilder"), team("X", "X")])
+def test_asb_4_a_team_that_would_decide_again_or_has_two_of_one_name_may_be_corrected(wrong: dict[str, Any]) -> None:
+    world = built(wrong, team("X"))
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["Builder", "Builder", "X"]
+    assert (output.status, output.resolved_swarm_type) == ("success", "SequentialWorkflow")
+
+
 def test_asb_3_the_cap_is_the_specs_and_the_ceiling_follows_from_it() -> None:
     world = built(team("X", "Y", "Z", kind="HierarchicalSwarm"), plan_max=3, max_loops=2)
     world.run()
