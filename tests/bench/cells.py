@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 if TYPE_CHECKING:
     from orca_agent.store.journal import Journal
 
@@ -139,4 +141,4 @@ DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "bare": bare}
 
 if __name__ == "__main__":
     driver, workload, base_url, repeats = sys.argv[1:]
-    print(json.dumps(asyncio.run(DRIVERS[driver](workload, base_url, int(repeats)))))
+    print(json.dumps(uvloop.run(DRIVERS[driver](workload, base_url, int(repeats)))))
