@@ -7,10 +7,10 @@ run: ## set up, start a devnet, take one work item through it to payment (SPEC=f
 	@scripts/setup node
 	@ORCA_HOME="$${ORCA_HOME:-.orca}" .venv/bin/orca devnet --once $(or $(SPEC),examples/market-analysis.json)
 
-test: ## set up, build Kubo once where Go is, run every test in random order (ARGS="-k replay -x" reaches pytest)
+test: ## set up, build Kubo once where Go is, run every test in random order, on every core (ARGS="-k replay -x" reaches pytest)
 	@scripts/setup dev
 	@scripts/kubo >/dev/null || true
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n logical --maxprocesses 4 $(ARGS)
 
 check: ## formatting, lint, types and floors, without changing anything
 	@scripts/setup dev

@@ -32,6 +32,7 @@ from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_agent.work.worker import Worker
+from orca_engine.item import is_local
 from orca_http.serving import listen, serve, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 
@@ -110,8 +111,9 @@ async def open_agent(
         intake = Intake(queue, node.secrets, at_most=settings.queue_max)
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
 
-        def runner_for(_: RunRecord, on_event: OnEvent) -> Runner:
-            return Runner(journal, node.registry, node.secrets, options=options, on_event=on_event)
+        def runner_for(run: RunRecord, on_event: OnEvent) -> Runner:
+            reach = node.runs.reach if is_local(run.item_id) else node.runs.reach_of_leased
+            return Runner(journal, node.registry, node.secrets, reach=reach, options=options, on_event=on_event)
 
         worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
         services = Services(

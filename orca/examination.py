@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orca.finding import Finding
 from orca.network_examination import examine_network
 from orca.store_examination import examine_stores
+from orca.tool_examination import examine_tools
 from orca_protocol.errors import InvalidError, OrcaError
 from proof_store.builder import build_file
 from proof_store.reader import read_file
@@ -40,6 +41,8 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
             "no model can answer",
             "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
         )
+    async for finding in examine_tools(node):
+        yield finding
     async for finding in examine_stores(node):
         yield finding
     async for finding in examine_network(node):

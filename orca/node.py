@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from orca.key_file import load_key, load_or_make_key
+from orca.network_settings import load
+from orca.run_settings import RunSettings
 from orca.settings import Settings
 from orca_agent.models import Given, hosted, provider_class
 from orca_agent.models.redecode import LocalRedecoder
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
 class LocalNode:
     """The parts of one node; leaving the context closes those that were opened."""
 
-    def __init__(self, settings: Settings, stores: StoreSettings | None = None) -> None:
+    def __init__(self, settings: Settings, stores: StoreSettings | None = None, runs: RunSettings | None = None) -> None:
         self.settings = settings
-        self.secrets = Secrets((*settings.secrets, *stores.secrets) if stores is not None else settings.secrets)
+        self.runs = load(RunSettings) if runs is None else runs
+        self.secrets = Secrets((*settings.secrets, *(() if stores is None else stores.secrets), *self.runs.secrets))
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -58,14 +58,14 @@ async def decide(
     decision the turn with its failure or stop is returned.
     """
     after = told(question)
-    turn = await swarm.visit(agent, transcript, loop=loop, step=step, place=place, after=after)
-    first = _read(turn, read)
-    wrong = first if isinstance(first, str) else doubt(first.value) if isinstance(first, Decision) else None
-    if wrong is None or turn.text is None:
-        return first if isinstance(first, Decision) else turn
-    said = (Message(role="assistant", content=turn.text),) if turn.text.strip() else ()  # providers take no empty message
-    repair = (*after, *said, *told(f"{wrong} Answer again, with the JSON object alone."))
-    turn = await swarm.visit(agent, transcript, loop=loop, step=step + 1, place=place, after=repair)
+    with swarm.asking(agent, transcript, after, loop=loop, step=step, place=place) as ask:
+        turn = await ask(after, step)
+        first = _read(turn, read)
+        wrong = first if isinstance(first, str) else doubt(first.value) if isinstance(first, Decision) else None
+        if wrong is None or turn.text is None:
+            return first if isinstance(first, Decision) else turn
+        said = (Message(role="assistant", content=turn.text),) if turn.text.strip() else ()  # providers take no empty message
+        turn = await ask((*after, *said, *told(f"{wrong} Answer again, with the JSON object alone.")), step + 1)
     second = _read(turn, read)
     if isinstance(second, str):
         return Turn(turn.name, Failure(code="decision_unreadable", detail=f"after one repair question still: {second}"))

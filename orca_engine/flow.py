@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Final, Literal
 
 from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.errors import InvalidError
 from orca_protocol.spec import AgentSpec
 
-#: the human step of earlier implementations
+#: the step at which a person is asked, unless an agent has that name
 HUMAN = "H"
 
 _BLANKS = re.compile(r"\s*")
@@ -21,18 +22,22 @@ _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")\s*(?=->|,|\Z)', re.DOTALL)
 _MARK = re.compile(r"->|,|\Z")
 _NAME_MAX_BYTES = 64 * 1024
 
-Steps = tuple[tuple[AgentSpec, ...], ...]
+#: a person, where an agent could stand
+HUMAN_STEP: Final = "human"
+
+Speaker = AgentSpec | Literal["human"]
+Steps = tuple[tuple[Speaker, ...], ...]
 
 
 def parse_flow(flow: str, agents: Mapping[str, AgentSpec]) -> Steps:
-    """Return the agents of each step. Raises InvalidError ``flow_…`` or ``human_step_unsupported``."""
-    steps: list[tuple[AgentSpec, ...]] = []
-    step: list[AgentSpec] = []
+    """Return the speakers of each step. Raises InvalidError ``flow_…``."""
+    steps: list[tuple[Speaker, ...]] = []
+    step: list[Speaker] = []
     for name, at, mark in _parts(flow):
         where = f"rearrange_flow: step {len(steps) + 1}, at character {at + 1}"
         is_end_of_step = mark != ","
         if name:
-            step.append(_agent(name, agents, where))
+            step.append(_speaker(name, agents, where))
         elif not (step and is_end_of_step):  # A comma may end a step; nothing else may stand for nothing.
             raise InvalidError(
                 "flow_malformed", f"{where}: a name is missing; write names separated by , within and -> between steps"
@@ -74,12 +79,12 @@ def _unquoted(text: str, at: int) -> str:
     return str(name)
 
 
-def _agent(name: str, agents: Mapping[str, AgentSpec], where: str) -> AgentSpec:
+def _speaker(name: str, agents: Mapping[str, AgentSpec], where: str) -> Speaker:
     agent = agents.get(name)
     if agent is not None:
         return agent
     if name == HUMAN:
-        raise InvalidError("human_step_unsupported", f"{where}: the human step {HUMAN} is not run by this version; leave it out")
+        return HUMAN_STEP
     raise InvalidError(
         "flow_agent_unknown", f"{where}: no agent is named {canonical(name[:100]).decode()}; agents are {', '.join(agents)}"
     )

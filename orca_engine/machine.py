@@ -12,8 +12,9 @@ from collections.abc import Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from orca_protocol.journal import Outcome, Path
-from orca_protocol.model import ModelRequest
+from orca_protocol.journal import Outcome, Path, Stop
+from orca_protocol.model import Answer, Failure, ModelRequest
+from orca_protocol.world import Request, model_request
 
 T = TypeVar("T")
 
@@ -27,7 +28,12 @@ class Call:
 
     path: Path
     name: str
-    request: ModelRequest
+    request: Request
+
+    @property
+    def asked(self) -> ModelRequest:
+        """The request of a model call; RuntimeError if something else is asked."""
+        return model_request(self.request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,14 @@ class _Wait(Generic[T]):
 def ask(call: Call) -> _Wait[Outcome]:
     """Await the outcome of ``call``."""
     return _Wait(call)
+
+
+async def ask_model(call: Call) -> Answer | Failure | Stop:
+    """Await what became of a model call."""
+    outcome = await ask(call)
+    if not isinstance(outcome, Answer | Failure | Stop):
+        raise RuntimeError(f"path {call.path}: a model call was answered by {type(outcome).__name__}")
+    return outcome
 
 
 def all_of(programs: Iterable[Program[T]]) -> _Wait[list[T]]:

@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
-from orca_engine.bounds import bound_of, runs_of, settled, speakers, type_of
+from orca_engine import schema
+from orca_engine.bounds import bound_of, cast, ceilings_of, ledger_of, runs_of, settled, speakers, type_of
 from orca_engine.item import Item
+from orca_engine.ledger import Ledger
 from orca_engine.machine import Program
-from orca_engine.swarm import Ended, Onward, Status, Swarm, at_best_partial, prepare, was_stopped
+from orca_engine.preparation import Supplies, prepare, supply
+from orca_engine.swarm import Ended, Onward, Status, Swarm, at_best_partial, was_stopped
 from orca_engine.swarm_type import SPECIAL_FIELDS
 from orca_engine.swarms import SWARMS
 from orca_engine.transcript import Said, Transcript, Turn
 from orca_protocol.errors import InvalidError
-from orca_protocol.journal import ENTRIES_MAX, Entry, Stop
-from orca_protocol.model import Answer, Failure
+from orca_protocol.journal import ENTRIES_MAX, Entry, Stop, StopReason
+from orca_protocol.model import Answer, Failure, ModelRequest
 from orca_protocol.output import Output, OutputMessage, UsageSum
-from orca_protocol.spec import DEFAULT_SWARM_TYPE, SwarmSpec
+from orca_protocol.spec import DEFAULT_SWARM_TYPE, AgentSpec, SwarmSpec
 
 #: system messages of all agents together, in characters: an auditor holds them all at once
 PROMPTS_MAX = 16 * 1024 * 1024
@@ -43,6 +47,8 @@ def admit(spec: SwarmSpec) -> None:
     spec = settled(spec)
     _admit_agents(spec)
     _admit_fields(spec)
+    for index, agent in enumerate(spec.agents):
+        _admit_tools(agent, f"agents[{index}]")
     type_of(spec).check(spec)
     bound = bound_of(spec)
     if bound.prompt_characters > PROMPTS_MAX:
@@ -50,9 +56,10 @@ def admit(spec: SwarmSpec) -> None:
             "prompts_too_long",
             f"rules: with all prompts they make {bound.prompt_characters} characters; at most {PROMPTS_MAX} are allowed",
         )
-    if bound.calls > ENTRIES_MAX:
+    if bound.entries > ENTRIES_MAX:
         raise InvalidError(
-            "too_many_calls", f"max_loops: this swarm would make up to {bound.calls} calls; at most {ENTRIES_MAX} are allowed"
+            "too_many_calls",
+            f"max_loops: this swarm would make up to {bound.entries} calls, of models and tools; at most {ENTRIES_MAX} are allowed",
         )
 
 
@@ -82,43 +89,56 @@ def _admit_fields(spec: SwarmSpec) -> None:
         raise InvalidError("field_without_use", f"max_loops: {name} has no loops; leave the field out")
     if spec.tasks is not None and kind.tasks == "refused":
         raise InvalidError("field_without_use", f"tasks: {name} decides for one task; give task, or one spec for each")
-    if spec.img is not None:
-        raise InvalidError("img_unsupported", "img: this version sends no images to models; leave the field out")
+    if spec.img is not None and not spec.img.startswith(("https://", "http://", "data:image/")):
+        raise InvalidError("img_malformed", "img: an https:// or http:// URL or a data:image/…;base64, URI is needed")
     if spec.schedule is not None:
         raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
 
 
+def _admit_tools(agent: AgentSpec, where: str) -> None:
+    for field in ("selected_tools", "max_tool_rounds"):
+        if getattr(agent, field) is not None and not agent.sources:
+            raise InvalidError("field_without_use", f"{where}.{field}: the agent has no mcp_servers; leave the field out")
+    if agent.response_schema is not None:
+        schema.refuse(agent.response_schema, f"{where}.response_schema")
+
+
 def program_of(item: Item) -> Program[Ended]:
-    """Return the program of ``item``, to be run by a Machine. Raises InvalidError as ``admit`` does, before anything runs."""
+    """Return the program of ``item``, to be run by a Machine.
+
+    Raises InvalidError as ``admit`` and ``ceilings_of`` do, before anything runs.
+    """
     admit(item.spec)
-    return _run(item.id, settled(item.spec))
+    ledger = ledger_of(item.spec, item.ceilings or ceilings_of(item.spec))
+    return _run(replace(item, spec=settled(item.spec)), ledger)
 
 
-async def _run(item_id: str, spec: SwarmSpec) -> Ended:
+async def _run(item: Item, ledger: Ledger | None) -> Ended:
     """Run the swarm once, or once for each task, one after the other: no run knows of another one."""
-    ends: list[Ended] = []
+    spec, ends = item.spec, list[Ended]()
+    supplies = await supply(item, cast(spec), ledger)
     for number, one in enumerate(runs_of(spec)):
-        ends.append(await _run_once(Item(item_id, one), loops_before=number * (spec.max_loops + 1)))
+        ends.append(await _run_once(replace(item, spec=one), supplies, loops_before=number * (spec.max_loops + 1)))
         if was_stopped(ends[-1].transcript.turns):
             break
     return ends[0] if spec.tasks is None or type_of(spec).tasks == "own" else _together(ends, len(spec.tasks))
 
 
-async def _run_once(item: Item, loops_before: int) -> Ended:
-    decided = await type_of(item.spec).run(await _prepared(item, loops_before))
+async def _run_once(item: Item, supplies: Supplies, loops_before: int) -> Ended:
+    decided = await type_of(item.spec).run(await _prepared(item, supplies, loops_before))
     if isinstance(decided, Ended):
         return decided
-    item = Item(item.id, decided.spec)
-    end = await type_of(item.spec).run(await _prepared(item, loops_before, _ONWARD_STEP))
+    item = replace(item, spec=decided.spec)
+    end = await type_of(item.spec).run(await _prepared(item, supplies, loops_before, _ONWARD_STEP))
     if isinstance(end, Onward):
         raise RuntimeError(f"{item.spec.canonical_type} was chosen by a decision and may not decide again")
     return _after(decided, end)
 
 
-async def _prepared(item: Item, loops_before: int, step: int = 0) -> Swarm:
+async def _prepared(item: Item, supplies: Supplies, loops_before: int, step: int = 0) -> Swarm:
     kind, spec = type_of(item.spec), item.spec
-    lead = kind.lead_of(spec)
-    return await prepare(item, speakers(spec), lead, partial(kind.task_of, spec), loops_before=loops_before, step=step)
+    lead, task_of = kind.lead_of(spec), partial(kind.task_of, spec)
+    return await prepare(item, supplies, speakers(spec), lead, task_of, loops_before=loops_before, step=step)
 
 
 def _after(before: Onward, end: Ended) -> Ended:
@@ -155,7 +175,7 @@ def output_of(item: Item, end: Ended, entries: Iterable[Entry]) -> Output:
         resolved_swarm_type=ran.canonical_type,
         output=tuple(_message(turn) for turn in turns),
         usage=usage_of(entries),
-        stopped=next((entry.stop for entry in entries if entry.stop is not None), None),
+        stopped=_stopped(entries, end.transcript.turns),
         notes=end.notes or None,
         tasks_completed=end.completed,
         votes=end.votes,
@@ -165,7 +185,7 @@ def output_of(item: Item, end: Ended, entries: Iterable[Entry]) -> Output:
 
 def usage_of(entries: Iterable[Entry]) -> UsageSum:
     """Sum what the providers reported."""
-    asked = [entry for entry in entries if entry.stop is None]
+    asked = [entry for entry in entries if entry.stop is None and isinstance(entry.request, ModelRequest)]
     usages = [entry.answer.usage for entry in asked if entry.answer is not None]
     reported = [usage for usage in usages if usage is not None]
     return UsageSum(  # cannot overflow: one usage and the number of entries are both bounded
@@ -176,9 +196,18 @@ def usage_of(entries: Iterable[Entry]) -> UsageSum:
     )
 
 
+def _stopped(entries: Iterable[Entry], turns: Iterable[Turn]) -> StopReason | None:
+    """Return what ended the run: a stop from outside, or a budget that was spent before something was asked."""
+    of_entries = (entry.stop for entry in entries if entry.stop is not None)
+    of_turns = (turn.outcome.reason for turn in turns if isinstance(turn.outcome, Stop))
+    return next(chain(of_entries, of_turns), None)
+
+
 def _message(turn: Turn) -> OutputMessage:
     match turn.outcome:
-        case Answer(content=content) | Said(content=content):
+        case Answer(tool_calls=calls):
+            return OutputMessage(role=turn.name, content=turn.text, task=turn.task, tool_calls=calls)
+        case Said(content=content):
             return OutputMessage(role=turn.name, content=content, task=turn.task)
         case Failure() as failure:
             return OutputMessage(role=turn.name, content=None, error=failure, task=turn.task)

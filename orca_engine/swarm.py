@@ -1,33 +1,32 @@
 """What a swarm type works with: the agents, the visits, and how a run ends.
 
-``Swarm.visit`` lets one agent speak: one call for each of the agent's own loops, of which only the last answer counts.
-A call that failed ends the visit; its failure is the turn. A stop (cancel, deadline, budget) does the same and also
-ends the run: types ask ``is_over`` after each step.
+``Swarm.visit`` lets one agent speak (``orca_engine.visit``). What failed is the agent's turn, and so is a stop (cancel, deadline,
+budget), which also ends the run: types ask ``is_over`` after each step. With a budget, steps follow each other: what is done
+side by side begins together, and each of it is one visit or one decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from orca_engine.item import Item
-from orca_engine.machine import Call, all_of, ask
-from orca_engine.transcript import Transcript, Turn, messages_for, system_message
-from orca_protocol.journal import Outcome, Path, Stop
-from orca_protocol.model import Answer, Failure, Message, ModelRequest
+from orca_engine.ledger import Allowance, Ledger
+from orca_engine.machine import Call, Program, all_of, ask
+from orca_engine.transcript import Said, Transcript, Turn
+from orca_engine.visit import Speaker, Visit, calls_of
+from orca_protocol.journal import Path, Stop
+from orca_protocol.model import Failure, Image, Message
 from orca_protocol.output import Note, VoteCount
 from orca_protocol.spec import AgentSpec, SwarmSpec
+from orca_protocol.world import Input, InputRequest
 
 Status = Literal["success", "partial", "error"]
 
-#: loop 0 holds what happens before the first pass
-PREPARATION = 0
-
-_PROMPT_WRITER = (
-    "You write system prompts for AI agents. Answer with the prompt alone: no title, no quotes, no comment. "
-    "Say who the agent is, what it must do, how it works and what its answer must look like."
-)
+#: asks an agent one question that nobody else reads, at a step
+Questions = Callable[[Sequence[Message], int], Program[Turn]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,24 @@ class Onward:
 
 
 class Swarm:
-    """One run's agents and their prompts."""
+    """One run's agents, ready to speak, or why they cannot."""
 
-    def __init__(self, item: Item, lead: AgentSpec | None, prompts: Mapping[str, Outcome | str | None], loops_before: int) -> None:
+    def __init__(
+        self,
+        item: Item,
+        lead: AgentSpec | None,
+        speakers: Mapping[str, Speaker | Failure | Stop],
+        loops_before: int,
+        *,
+        image: Image | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._item = item
         self._lead = lead
-        self._prompts = prompts
+        self._speakers = speakers
         self._loops_before = loops_before
+        self._images = None if image is None else (image,)
+        self._ledger = ledger
         self._conversation = [Message(role=turn.role, content=turn.content) for turn in item.spec.messages or ()]
         self.spec = item.spec
         self.agents = item.spec.agents
@@ -74,9 +84,12 @@ class Swarm:
         return self._lead
 
     def opening(self, task: str | None = None) -> Transcript:
-        """Return the transcript before anybody spoke, on the spec's task or another one."""
+        """Return the transcript before anybody spoke, on the spec's task or another one. The image belongs to the task."""
         last = task or self.spec.task
-        return Transcript((*self._conversation, *(() if last is None else told(last))))
+        opening = (*self._conversation, *(() if last is None else told(last)))
+        if self._images is None or not opening:  # a table has no one task to begin with
+            return Transcript(opening)
+        return Transcript((*opening[:-1], opening[-1].model_copy(update={"images": self._images})))
 
     async def visit(
         self, agent: AgentSpec, transcript: Transcript, *, loop: int, step: int, place: int = 0, after: Sequence[Message] = ()
@@ -85,18 +98,54 @@ class Swarm:
 
         ``place`` is its place within a parallel step.
         """
-        prompt = self._prompts[agent.agent_name]
-        if isinstance(prompt, Failure | Stop):
-            return Turn(agent.agent_name, prompt)
-        system = system_message(agent, prompt if isinstance(prompt, str | None) else prompt.content, self.spec.rules)
-        own: list[str] = []
-        while True:
-            path = Path(self._loops_before + loop, step, place, len(own))
-            messages = messages_for(agent.agent_name, system, transcript, after, own)
-            outcome = await ask(Call(path, agent.agent_name, request_for(self._item, agent, path, messages)))
-            if not isinstance(outcome, Answer) or len(own) + 1 == agent.max_loops:
-                return Turn(agent.agent_name, outcome)
-            own.append(outcome.content)
+        speaker = self._speakers[agent.agent_name]
+        if isinstance(speaker, Failure | Stop):
+            return Turn(agent.agent_name, speaker)
+        visit = Visit(self._item, speaker, self._path(loop, step, place), transcript, after)
+        with self._allowing(visit, calls_of(agent)) as allowance:
+            return Turn(agent.agent_name, await visit.outcome(allowance))
+
+    @contextmanager
+    def asking(
+        self, agent: AgentSpec, transcript: Transcript, question: Sequence[Message], *, loop: int, place: int, step: int
+    ) -> Iterator[Questions]:
+        """Ask ``agent`` for a decision: ``question``, and perhaps one more; a budget reserves for both at once."""
+        speaker = self._speakers[agent.agent_name]
+        if isinstance(speaker, Failure | Stop):
+            yield lambda after, step: _silent(Turn(agent.agent_name, speaker))
+            return
+
+        def visit(after: Sequence[Message], step: int) -> Visit:
+            return Visit(self._item, speaker, self._path(loop, step, place), transcript, after, is_decision=True)
+
+        with self._allowing(visit(question, step), 2 * calls_of(agent)) as allowance:
+
+            async def ask_it(after: Sequence[Message], step: int) -> Turn:
+                return Turn(agent.agent_name, await visit(after, step).outcome(allowance))
+
+            yield ask_it
+
+    def _path(self, loop: int, step: int, place: int) -> Path:
+        return Path(self._loops_before + loop, step, place)
+
+    @contextmanager
+    def _allowing(self, visit: Visit, calls: int) -> Iterator[Allowance]:
+        if self._ledger is None:
+            yield Allowance()
+            return
+        with self._ledger.allowing(visit.request(), calls) as allowance:
+            yield allowance
+
+    async def consult(self, name: str, transcript: Transcript, *, loop: int, step: int, place: int = 0) -> Turn:
+        """Ask a person, who reads ``transcript`` as an agent called ``name`` would, and speaks as it."""
+        path = self._path(loop, step, place)
+        messages = (*transcript.opening, *transcript.seen_by(name))
+        outcome = await ask(Call(path, name, InputRequest(messages=messages)))
+        if isinstance(outcome, Input):
+            return Turn(name, Said(outcome.content))
+        if not isinstance(outcome, Failure | Stop):
+            raise RuntimeError(f"path {path}: a person was answered by {type(outcome).__name__}")
+        return Turn(name, outcome)
 
     async def panel(
         self, agents: Iterable[AgentSpec], transcript: Transcript, *, loop: int, step: int, after: Sequence[Message] = ()
@@ -106,6 +155,10 @@ class Swarm:
         return await all_of(
             self.visit(agent, transcript, loop=loop, step=step, place=place, after=after) for place, agent in places
         )
+
+
+async def _silent(turn: Turn) -> Turn:
+    return turn
 
 
 def told(text: str) -> tuple[Message, ...]:
@@ -118,57 +171,6 @@ def roster(agents: Iterable[AgentSpec]) -> str:
     return "\n".join(
         f"- {agent.agent_name}: {agent.description}" if agent.description else f"- {agent.agent_name}" for agent in agents
     )
-
-
-def request_for(item: Item, agent: AgentSpec, path: Path, messages: tuple[Message, ...]) -> ModelRequest:
-    """Return the provider-neutral request of one call."""
-    return ModelRequest(
-        model=agent.model_name,
-        messages=messages,
-        max_tokens=agent.max_tokens,
-        temperature=agent.temperature,
-        seed=item.seed(path),
-    )
-
-
-async def prepare(
-    item: Item,
-    speakers: Sequence[AgentSpec],
-    lead: AgentSpec | None,
-    task_of: Callable[[int], str],
-    *,
-    loops_before: int = 0,
-    step: int = 0,
-) -> Swarm:
-    """Return the swarm of ``speakers``, its prompts written: agents with ``auto_generate_prompt`` get theirs from their own model.
-
-    ``task_of`` says what the listed agent at a place works on; ``loops_before`` are the loops that earlier runs of the same item
-    have taken, ``step`` what its preparation has taken.
-    """
-    everybody = (*speakers, *(() if lead is None else (lead,)))
-    prompts: dict[str, Outcome | str | None] = {agent.agent_name: agent.system_prompt for agent in everybody}
-    writers = [
-        (place, agent) for place, agent in enumerate(item.spec.agents) if agent.auto_generate_prompt and agent.agent_name in prompts
-    ]
-    before = loops_before + PREPARATION
-    written = await all_of(_write_prompt(item, agent, task_of(place), Path(before, step, place)) for place, agent in writers)
-    prompts.update((agent.agent_name, outcome) for (_, agent), outcome in zip(writers, written, strict=True))
-    return Swarm(item, lead, prompts, loops_before)
-
-
-async def _write_prompt(item: Item, agent: AgentSpec, task: str, path: Path) -> Outcome:
-    facts = [
-        f"Agent: {agent.agent_name}",
-        f"Role: {agent.role}",
-        f"Description: {agent.description}" if agent.description else None,
-        f"Prompt so far: {agent.system_prompt}" if agent.system_prompt else None,
-        f"Task of the swarm: {task}",
-    ]
-    messages = (
-        Message(role="system", content=_PROMPT_WRITER),
-        Message(role="user", content="\n".join(fact for fact in facts if fact)),
-    )
-    return await ask(Call(path, agent.agent_name, request_for(item, agent, path, messages)))
 
 
 def was_stopped(turns: Iterable[Turn]) -> bool:

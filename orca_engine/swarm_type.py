@@ -54,6 +54,8 @@ class SwarmType:
     agents: tuple[int, int | None] = (1, None)
     lead: LeadRole | None = None
     lead_visits: Callable[[SwarmSpec], int] = lambda spec: 0
+    #: how often a person is asked at most
+    inputs: Callable[[SwarmSpec], int] = lambda spec: 0
     #: which of ``SPECIAL_FIELDS`` it uses
     uses: frozenset[str] = frozenset()
     has_loops: bool = True

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from orca_protocol.canonical import canonical
 from orca_protocol.journal import Stop
 from orca_protocol.model import Answer, Failure, Message
 from orca_protocol.spec import AgentSpec
@@ -24,7 +25,7 @@ _GO_ON = Message(role="user", content=GO_ON)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the engine read out of an answer that was a decision, or counted: text that no model wrote as it stands."""
+    """Text that no model wrote as it stands: what the engine read out of a decision, or counted, or what a person said."""
 
     content: str
 
@@ -40,8 +41,14 @@ class Turn:
 
     @property
     def text(self) -> str | None:
-        """The answer's text, or None if there is no answer."""
-        return self.outcome.content if isinstance(self.outcome, Answer | Said) else None
+        """The answer's text, or None if there is no answer. Functions to be called are told where a model said nothing else."""
+        match self.outcome:
+            case Answer(content="", tool_calls=calls) if calls:
+                return canonical([{"name": call.name, "arguments": call.arguments} for call in calls]).decode()
+            case Answer(content=content) | Said(content=content):
+                return content
+            case _:
+                return None
 
     def saying(self, text: str) -> Turn:
         """Return the turn with ``text`` in place of the answer it was read out of."""
@@ -87,15 +94,14 @@ class Transcript:
 
 
 def messages_for(
-    agent_name: str, system: str | None, transcript: Transcript, after: Iterable[Message] = (), own: Iterable[str] = ()
+    agent_name: str, system: str | None, transcript: Transcript, after: Iterable[Message] = (), own: Iterable[Message] = ()
 ) -> tuple[Message, ...]:
     """Return the messages of one call.
 
-    ``after`` is for this reader alone and stands after the transcript; ``own`` are its answers within the present visit.
+    ``after`` is for this reader alone and stands after the transcript; ``own`` is what it said and did within the present visit.
     """
     messages = [Message(role="system", content=system)] if system else []
-    said = (Message(role="assistant", content=text) for text in own)
-    for message in chain(transcript.opening, transcript.seen_by(agent_name), after, said):
+    for message in chain(transcript.opening, transcript.seen_by(agent_name), after, own):
         if messages and message.role == messages[-1].role == "assistant":
             messages.append(_GO_ON)
         messages.append(message)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Never
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from orca_protocol.canonical import canonical
 from orca_protocol.documents import read, write
 from orca_protocol.errors import InvalidError, LimitError
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest, Strict
+from orca_protocol.world import FetchedImage, Input, Offer, Request, ToolResult, model_request
 
 LINE_MAX_BYTES = 16 * 1024 * 1024
 ENTRIES_MAX = 100_000
@@ -47,57 +48,74 @@ class Stop(Strict):
 
 
 #: what the world can put at a path
-Outcome = Answer | Failure | Stop
+Outcome = Answer | Offer | ToolResult | FetchedImage | Input | Failure | Stop
+Kind = Literal["answer", "offer", "tool", "image", "input", "error", "stop"]
+_KIND_OF: dict[type[Any], Kind] = {
+    Answer: "answer",
+    Offer: "offer",
+    ToolResult: "tool",
+    FetchedImage: "image",
+    Input: "input",
+    Failure: "error",
+}
+#: which kind answers a request, by what it ``asks``; an error or a stop may stand at any
+_ANSWERS: dict[str, Kind] = {"offer": "offer", "tool": "tool", "image": "image", "input": "input"}
 
 _Index = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Entry(Strict):
-    """One request and what became of it: exactly one of ``answer``, ``error``, ``stop``, as ``kind`` says."""
+    """One request and what became of it, which stands in the field that ``kind`` names."""
 
     path: tuple[_Index, _Index, _Index, _Index, _Index]
-    kind: Literal["answer", "error", "stop"]
+    kind: Kind
     #: the agent's name; it stands beside the path, never in it
     name: str
     #: SHA-256 (hex) over the canonical bytes of ``request``
     request_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    request: ModelRequest
+    request: Request
     answer: Answer | None = None
+    offer: Offer | None = None
+    tool: ToolResult | None = None
+    image: FetchedImage | None = None
+    input: Input | None = None
     error: Failure | None = None
     stop: StopReason | None = None
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=1000)] = ()
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Entry:
-        present = [name for name in ("answer", "error", "stop") if getattr(self, name) is not None]
+        present = [name for name in get_args(Kind) if getattr(self, name) is not None]
         if present != [self.kind]:
             raise ValueError(f"an entry of kind {self.kind!r} must hold exactly {self.kind!r}; it holds {present}")
+        wanted = _ANSWERS.get(getattr(self.request, "asks", ""), "answer")
+        if self.kind not in {wanted, "error", "stop"}:
+            raise ValueError(f"what was asked is answered by {wanted!r}, not by {self.kind!r}")
         return self
+
+    @property
+    def asked(self) -> ModelRequest:
+        """The request of a model call; RuntimeError if something else was asked."""
+        return model_request(self.request)
 
     @property
     def outcome(self) -> Outcome:
         """What the engine is told."""
         if self.stop is not None:
             return Stop(reason=self.stop)
-        return self.answer or self.error or _no_outcome()
-
-
-def _no_outcome() -> Never:
-    raise RuntimeError("an entry without an outcome passed its validator")
+        outcome: Outcome = getattr(self, self.kind)
+        return outcome
 
 
 def entry_for(
-    path: Path, name: str, request: ModelRequest, request_digest: str, outcome: Outcome, attempts: Sequence[Attempt] = ()
+    path: Path, name: str, request: Request, request_digest: str, outcome: Outcome, attempts: Sequence[Attempt] = ()
 ) -> Entry:
     """Return the entry that records ``outcome`` at ``path``."""
     fields: dict[str, Any] = {"path": tuple(path), "name": name, "request": request, "request_digest": request_digest}
-    match outcome:
-        case Answer():
-            return Entry(kind="answer", answer=outcome, attempts=tuple(attempts), **fields)
-        case Failure():
-            return Entry(kind="error", error=outcome, attempts=tuple(attempts), **fields)
-        case Stop():
-            return Entry(kind="stop", stop=outcome.reason, attempts=tuple(attempts), **fields)
+    if isinstance(outcome, Stop):
+        return Entry(kind="stop", stop=outcome.reason, attempts=tuple(attempts), **fields)
+    fields[_KIND_OF[type(outcome)]] = outcome
+    return Entry(kind=_KIND_OF[type(outcome)], attempts=tuple(attempts), **fields)
 
 
 def journal_bytes(entries: Iterable[Entry]) -> bytes:

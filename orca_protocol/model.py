@@ -1,7 +1,8 @@
 """The provider-neutral model call: what the engine asks, and what a provider answered.
 
 A request carries the spec's own ``model_name``; what really answered (provider, weights, engine) belongs to the answer.
-All types are immutable, refuse unknown fields, and have one JSON form.
+Images stand in messages by digest: their bytes are in the entry that fetched them (``orca_protocol.world``). All types are
+immutable, refuse unknown fields, and have one JSON form.
 """
 
 from __future__ import annotations
@@ -22,13 +23,43 @@ class Strict(BaseModel):
 
 
 Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
+#: an exact decimal, as a string: money, seconds
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
+
+
+class ToolCall(Strict):
+    """A tool that a model wants called."""
+
+    #: the provider's own id of the call; its result names it
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    #: as the model wrote them: meant to be a JSON object
+    arguments: Annotated[str, Field(max_length=1_000_000)]
+
+
+class Image(Strict):
+    """An image of a message, by the SHA-256 (hex) of its bytes."""
+
+    media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Message(Strict):
-    """One chat turn."""
+    """One chat turn. ``tool_calls`` belong to an assistant, ``tool_call_id`` to a tool's result, ``images`` to a user."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+    images: tuple[Image, ...] | None = None
+
+
+class ToolDefinition(Strict):
+    """A tool as a model is told of it; ``parameters`` is a JSON schema."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
+    description: Annotated[str, Field(max_length=20_000)] | None = None
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 class ModelRequest(Strict):
@@ -40,6 +71,9 @@ class ModelRequest(Strict):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)]
     #: first 32 bits of SHA-256(work item id ‖ canonical path): derived, so that nobody can choose it (contract §6)
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    tools: tuple[ToolDefinition, ...] | None = None
+    #: a JSON schema that the answer's text must fulfil
+    response_schema: dict[str, Any] | None = None
 
 
 #: of one answer; bounded so that no sum over a journal leaves what JSON carries exactly
@@ -70,7 +104,7 @@ class ModelIdentity(Strict):
 
 
 class Answer(Strict):
-    """What a model said to one request."""
+    """What a model said to one request. With ``tool_calls`` the content may be empty."""
 
     content: str
     #: ``stop``, ``length``, or the provider's own word
@@ -79,6 +113,7 @@ class Answer(Strict):
     usage: Usage | None = None
     #: ids of the generated tokens, where the provider gives them; what check 6 compares first
     tokens: tuple[Natural, ...] | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
 
 
 class Failure(Strict):

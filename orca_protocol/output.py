@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import model_serializer
 
 from orca_protocol.journal import StopReason
-from orca_protocol.model import Failure, Natural, Strict
+from orca_protocol.model import Failure, Natural, Strict, ToolCall
 from orca_protocol.spec import SwarmSpec
 
 Status = Literal["success", "partial", "error"]
@@ -24,6 +24,8 @@ class OutputMessage(Strict):
     role: str
     content: str | None
     error: Failure | None = None
+    #: functions of the caller's that the agent wants called
+    tool_calls: tuple[ToolCall, ...] | None = None
     #: which of ``tasks`` this belongs to, from 0
     task: Natural | None = None
 
@@ -32,6 +34,8 @@ class OutputMessage(Strict):
         shown: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.error is not None:
             shown["error"] = self.error.document()
+        if self.tool_calls is not None:
+            shown["tool_calls"] = [call.document() for call in self.tool_calls]
         return shown if self.task is None else {**shown, "task": self.task}
 
 

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from orca_protocol.budget import Budget
 from orca_protocol.documents import read
-from orca_protocol.model import Strict
+from orca_protocol.model import Strict, ToolDefinition
+from orca_protocol.world import Source
 
 SPEC_MAX_BYTES = 4 * 1024 * 1024
 
@@ -72,6 +74,13 @@ class ScheduleSpec(Strict):
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
 
 
+class FunctionTool(Strict):
+    """A function that the caller will call, in OpenAI's form: that the model wants it called is the agent's answer."""
+
+    type: Literal["function"] = "function"
+    function: ToolDefinition
+
+
 class AgentSpec(Strict):
     """One agent: data, not an object with clients and memory."""
 
@@ -87,6 +96,23 @@ class AgentSpec(Strict):
     role: Name = "worker"
     #: calls at each visit; only the last answer enters the transcript
     max_loops: Loops = 1
+    #: arrays here are not strict, like ``SwarmSpec.agents``, within which they stand
+    tools_list_dictionary: Annotated[tuple[FunctionTool, ...], Field(min_length=1, max_length=100, strict=False)] | None = None
+    #: MCP servers whose tools the agent may call: the operator's name for one, or its URL if the operator admits that
+    mcp_servers: Annotated[tuple[Source, ...], Field(min_length=1, max_length=20, strict=False)] | None = None
+    #: one more of them, as the Swarms API spells it
+    mcp_url: Source | None = None
+    #: which of the servers' tools; absent: all that they offer
+    selected_tools: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200, strict=False)] | None = None
+    #: how often an agent may call tools before it must answer; absent: 8
+    max_tool_rounds: Annotated[int, Field(ge=1, le=50)] | None = None
+    #: a JSON schema that each answer must fulfil; one that does not is pointed out to the model once
+    response_schema: dict[str, Any] | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The MCP servers that offer the agent tools, each once."""
+        return tuple(dict.fromkeys((*(self.mcp_servers or ()), *(() if self.mcp_url is None else (self.mcp_url,)))))
 
 
 class ChatTurn(Strict):
@@ -163,6 +189,8 @@ class SwarmSpec(Strict):
     #: appended to every agent's system message
     rules: Text | None = None
     schedule: ScheduleSpec | None = None
+    #: what the run may use at most
+    budget: Budget | None = None
     lead: LeadSpec | None = None
     #: MajorityVoting: a model's judgement (the default), or the count of equal answers
     voting: Literal["consensus", "exact"] | None = None

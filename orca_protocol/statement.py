@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from orca_protocol.model import Natural, Strict
+from orca_protocol.budget import Ceilings
+from orca_protocol.model import Amount, Natural, Strict
 from orca_protocol.output import UsageSum
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -20,7 +21,6 @@ NO_NETWORK = "none"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Rfc3339 = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$")]
-Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
 
 
 class DigestSet(Strict):
@@ -34,15 +34,6 @@ class Subject(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=1024)]
     digest: DigestSet
-
-
-class Ceilings(Strict):
-    """What the run could use at most, known before it began."""
-
-    calls: Natural
-    output_tokens: Natural
-    #: wall time in seconds, if it was bounded
-    seconds: Amount | None = None
 
 
 class RunPredicate(Strict):

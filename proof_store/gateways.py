@@ -17,11 +17,12 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 
 import httpx
 
+from orca_http.addresses import Resolver, system_addresses
 from orca_protocol.errors import UnavailableError
 from proof_store.base import MemoryBlocks
 from proof_store.car_stream import MAX_HEADER_BYTES
 from proof_store.cid import Cid
-from proof_store.gateway_address import GatewayUrl, Resolver, judged_addresses, parse_gateway, system_addresses
+from proof_store.gateway_address import GatewayUrl, judged_addresses, parse_gateway
 from proof_store.gateway_peer import NO_CAR, GatewayPeer, ReaderSettings
 from proof_store.limits import ReadLimits
 from proof_store.walk import TreeWalk

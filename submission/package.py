@@ -20,13 +20,14 @@ from nacl.signing import SigningKey
 
 from orca_engine import REVISION
 from orca_protocol import dsse
+from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.documents import write
 from orca_protocol.journal import Entry, journal_bytes
 from orca_protocol.keys import public_key_of
 from orca_protocol.lease import Lease
 from orca_protocol.output import Output
-from orca_protocol.statement import NO_NETWORK, Ceilings, DigestSet, RunPredicate, RunStatement, Subject
+from orca_protocol.statement import NO_NETWORK, DigestSet, RunPredicate, RunStatement, Subject
 from orca_protocol.submission import Submission, sign_submission
 
 STATEMENT = "statement.dsse.json"

@@ -1,4 +1,4 @@
-"""How hypothesis runs: new examples each time, no time limit for one example, more of them in CI. And one PostgreSQL for all."""
+"""How hypothesis runs: new examples each time, no time limit for one example, more of them in CI. And each process's PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,10 +16,25 @@ from middle_server.migrate import migrate as migrate_middle
 from orca.postgres import EmbeddedPostgres
 from orca_agent.store.migrate import migrate
 from orca_protocol.errors import UnavailableError
+from tests.emptying import empty
+from tests.spreading import Spreading, rank
 
 settings.register_profile("here", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Spreading:
+    """What a process does next, where there are several."""
+    return Spreading(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the longest begin first, where there are several processes; all else keeps its order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +66,7 @@ def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres) -> str:
     """A database with the schema and nothing in it; whatever an earlier test left open is cut off."""
-    with psycopg.connect(postgres.superuser_url.replace("/postgres?", "/orca?"), autocommit=True) as db:
-        db.execute("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-                       WHERE datname = current_database() AND pid <> pg_backend_pid()""")
-        db.execute("SET search_path = orca_agent")
-        db.execute("TRUNCATE runs, entries, events, event_counts, queue, procrastinate_jobs, procrastinate_workers CASCADE")
-        db.execute("TRUNCATE proofs, assignments, reviews, rounds CASCADE")
+    empty(postgres.superuser_url.replace("/postgres?", "/orca?"))
     return postgres.url
 
 
@@ -73,10 +83,5 @@ def middle_migrated(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def middle_url(middle_migrated: str) -> str:
     """A middle server's database with nothing in it, beside a node's own."""
-    with psycopg.connect(middle_migrated, autocommit=True) as db:
-        db.execute("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-                       WHERE datname = current_database() AND pid <> pg_backend_pid()""")
-        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'middle' AND tablename <> 'schema_version'"
-        tables = ", ".join(f"middle.{row[0]}" for row in db.execute(named).fetchall())
-        db.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    empty(middle_migrated)
     return middle_migrated

@@ -66,10 +66,10 @@ async def _decode_again(entry: Entry, claimed: Answer, redecoder: Redecoder) -> 
     """Return how many tokens were decoded. Raises as ``inference`` does."""
     model = claimed.model.model
     _refuse_other_arithmetic(claimed.model, await _own(redecoder.identity(model)))
-    first = await _own(redecoder.decode(entry.request, model))
+    first = await _own(redecoder.decode(entry.asked, model))
     if _said(first) == _said(claimed):
         return _length(first)
-    second = await _own(redecoder.decode(entry.request, model))
+    second = await _own(redecoder.decode(entry.asked, model))
     if _said(second) != _said(first):
         raise UnavailableError("decode_unstable", "two decodes on this node differ from each other, so it cannot judge others")
     raise InvalidError("answer_differs", f"path {Path(*entry.path)} ({entry.name!r}): {_difference(claimed, first)}")

@@ -7,8 +7,9 @@ from typing import Any, TextIO
 
 from orca.cli.show import one_line, plain
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
-from orca_protocol.journal import Stop
+from orca_protocol.journal import Outcome, Stop
 from orca_protocol.model import Answer, Failure
+from orca_protocol.world import FetchedImage, Input, Offer, ToolResult
 
 
 class Progress:
@@ -106,11 +107,16 @@ def _told_ending(body: dict[str, Any]) -> str:
             return "answered" + (f", {usage.get('output_tokens')} tokens" if isinstance(usage, dict) else "")
         case "error":
             return f"failed [{body.get('error')}]"
+        case "offer" | "tool" | "image" | "input" as kind:
+            return _BESIDE[kind]
         case _:
             return f"stopped: {body.get('stopped')}"
 
 
-def _ending(outcome: Answer | Failure | Stop) -> str:
+_BESIDE = {"offer": "told what tools there are", "tool": "tool answered", "image": "image fetched", "input": "input given"}
+
+
+def _ending(outcome: Outcome) -> str:
     match outcome:
         case Answer(usage=usage):
             return "answered" + (f", {usage.output_tokens} tokens" if usage is not None else "")
@@ -118,3 +124,11 @@ def _ending(outcome: Answer | Failure | Stop) -> str:
             return f"failed: {detail} [{code}]"
         case Stop(reason=reason):
             return f"stopped: {reason}"
+        case Offer():
+            return _BESIDE["offer"]
+        case ToolResult():
+            return _BESIDE["tool"]
+        case FetchedImage():
+            return _BESIDE["image"]
+        case Input():
+            return _BESIDE["input"]

@@ -78,7 +78,7 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
-        runner = Runner(node.journal, node.registry, node.secrets, options=options, on_event=Progress())
+        runner = Runner(node.journal, node.registry, node.secrets, reach=node.runs.reach, options=options, on_event=Progress())
         finished = await runner.run(item, spec, timeout=timeout, resume=resume)
         response = completion(finished)
         code = 0 if finished.output.status == "success" else 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orca_agent.models.base import Deltas, Text
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.sse import Event
 from orca_agent.models.wire import Reported, answered, counted, encode, follow, listed, parsed, reported
@@ -53,7 +53,7 @@ class AnthropicProvider:
         """Return the configured names, else what ``GET /v1/models`` lists (one page of its largest size)."""
         return self._settings.models or await listed(self._http, self._endpoint, "/v1/models?limit=1000")
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask once; see the port. Raises InvalidError ``temperature_out_of_range`` and ``bad_request`` before anything is sent."""
         body = _body(model, request)
         with self._endpoint.hushed():

@@ -9,10 +9,11 @@ at most a short printable excerpt of a server's message, with anything that look
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
@@ -20,6 +21,9 @@ from orca_protocol.model import Answer, ModelRequest
 
 #: receives each piece of text as it arrives, in the event loop's thread
 Deltas = Callable[[str], None]
+#: the bytes of images by their digest
+Images = Mapping[str, bytes]
+NO_IMAGES: Images = MappingProxyType({})
 
 
 class Provider(Protocol):
@@ -32,8 +36,10 @@ class Provider(Protocol):
     async def models(self) -> tuple[str, ...]:
         """Return the names that resolve to this provider. Raises UnavailableError or InvalidError when it cannot tell."""
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask ``model`` once. ``on_delta`` makes the provider stream; what it got is void if an error follows.
+
+        ``images`` are the bytes of those that the messages name, by digest.
 
         Raises only the OrcaError family, and CancelledError when the caller cancels, after which no delta is delivered.
         """

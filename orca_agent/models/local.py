@@ -15,7 +15,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
 from orca_agent.models.memory import Fit, fit_of
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
@@ -85,7 +85,7 @@ class LocalProvider:
         weights = self._weights(model)
         return await self._in_thread(lambda stop: self._identity(model, self._load(weights, model)))
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others."""
         weights = self._weights(model)
         loop = asyncio.get_running_loop()

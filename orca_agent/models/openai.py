@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from orca_agent.models.base import Deltas, Text, excerpt
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, excerpt
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.sse import Event
 from orca_agent.models.wire import Reported, answered, counted, encode, follow, listed, parsed, reported
@@ -54,7 +54,7 @@ class OpenAIProvider:
         """Return the configured names, else what ``GET /models`` lists."""
         return self._settings.models or await listed(self._http, self._endpoint, "/models")
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask once; see the port."""
         body = self._body(model, request)
         with self._endpoint.hushed():

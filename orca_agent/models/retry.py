@@ -18,7 +18,7 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryCallState
 from tenacity.retry import retry_if_exception
 
-from orca_agent.models.base import Deltas, Provider
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, Provider
 from orca_protocol.errors import OrcaError, UnavailableError
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest
 
@@ -100,6 +100,7 @@ async def ask(
     *,
     policy: Policy,
     on_delta: Deltas | None,
+    images: Images = NO_IMAGES,
     on_restart: Callable[[], None],
     clock: Clock,
 ) -> Asked:
@@ -107,7 +108,7 @@ async def ask(
 
     ``on_restart`` is called before a new try if deltas of a failed one had been delivered: whoever shows them must drop them.
     """
-    call = _Call(provider, model, request, on_delta, clock)
+    call = _Call(provider, model, request, on_delta, images, clock)
     try:
         # Nearly always the only try. Tenacity comes in after a failure: its machinery costs a third of a whole call.
         answer = await call.once()
@@ -148,11 +149,14 @@ async def _again(call: _Call, first: OrcaError, policy: Policy, on_restart: Call
 class _Call:
     """One call and the record of its tries."""
 
-    def __init__(self, provider: Provider, model: str, request: ModelRequest, on_delta: Deltas | None, clock: Clock) -> None:
+    def __init__(
+        self, provider: Provider, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images, clock: Clock
+    ) -> None:
         self._provider = provider
         self._model = model
         self._request = request
         self._on_delta = on_delta
+        self._images = images
         self._clock = clock
         self.attempts: list[Attempt] = []
         self.delivered = False
@@ -161,7 +165,8 @@ class _Call:
         started, begun = self._clock.now(), self._clock.monotonic()
         outcome = "answer"
         try:
-            return await self._provider.complete(self._model, self._request, None if self._on_delta is None else self._deliver)
+            on_delta = None if self._on_delta is None else self._deliver
+            return await self._provider.complete(self._model, self._request, on_delta, self._images)
         except OrcaError as error:
             outcome = error.code
             raise

@@ -8,11 +8,13 @@ from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import Hold, Journal, Lost
+from orca_agent.tools.reach import Reached
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, ModelResolved, OnEvent
 from orca_agent.work.live import Answered
 from orca_engine.machine import Call
-from orca_protocol.journal import Entry, Path
-from orca_protocol.model import Answer, Attempt, Failure
+from orca_protocol.journal import Entry, Outcome, Path
+from orca_protocol.model import Answer, Attempt, Failure, ModelRequest
+from orca_protocol.world import RESULT_MAX_BYTES, FetchedImage, ImageRequest, InputRequest, OfferRequest, ToolRequest, ToolResult
 
 #: outcome of an attempt that was under way when an earlier process ended
 LOST = "lost"
@@ -28,6 +30,7 @@ class ModelCalls:
         hold: Hold,
         registry: Registry,
         secrets: Secrets,
+        reached: Reached,
         *,
         policy: Policy,
         follow: bool,
@@ -39,6 +42,7 @@ class ModelCalls:
         self._hold = hold
         self._registry = registry
         self._secrets = secrets
+        self._reached = reached
         self._policy = policy
         self._follow = follow
         self._on_event = on_event
@@ -55,8 +59,30 @@ class ModelCalls:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
         self._begun[call.path] = self._clock.monotonic()
         self._on_event(CallStarted(call.path, call.name))
-        asked = await self._ask(call)
-        return self._without_secrets(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
+        match call.request:
+            case ModelRequest():
+                asked = await self._ask(call)
+                return self._without_secrets(asked.result), (*self._lost_attempts(call.path), *asked.attempts)
+            case InputRequest():
+                return Failure(code="nobody_to_ask", detail="nobody is there to be asked"), ()
+            case request:
+                return await self._reach(call.path, request)
+
+    async def _reach(self, path: Path, request: OfferRequest | ToolRequest | ImageRequest) -> Answered:
+        """Ask a tool, its server, or for an image: once, for nobody knows what a tool has done already."""
+        started, begun = self._clock.now(), self._clock.monotonic()
+        outcome = await self._reached.answer(request)
+        elapsed = max(0, round((self._clock.monotonic() - begun) * 1000))
+        said = outcome.code if isinstance(outcome, Failure) else "answer"
+        attempt = Attempt(started=stamp(started), duration_ms=elapsed, outcome=said)
+        return self._struck(outcome), (*self._lost_attempts(path), attempt)
+
+    def _struck(self, outcome: Outcome) -> Outcome:
+        """Strike secrets out; a tool's result has its digest anew."""
+        if isinstance(outcome, ToolResult):
+            text = self._secrets.strike(outcome.content).encode()[:RESULT_MAX_BYTES].decode(errors="ignore")
+            return ToolResult.of(text, is_error=outcome.is_error)
+        return outcome if isinstance(outcome, FetchedImage) else self._secrets.clean(outcome)
 
     def _without_secrets(self, result: Answer | Failure) -> Answer | Failure:
         """Strike secrets out; but an answer that peers will decode again must not be edited, so it is a failure instead."""
@@ -70,14 +96,16 @@ class ModelCalls:
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
         await self._journal.append(self._hold, entry)
+        self._reached.keep(entry.outcome)
         now = self._clock.monotonic()
         self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
 
     async def _ask(self, call: Call) -> Asked:
-        found = await self._registry.resolve(call.request.model)
-        if call.request.model not in self._announced:
-            self._announced.add(call.request.model)
-            self._on_event(ModelResolved(call.request.model, found.provider.name, found.model, found.alias is not None))
+        request = call.asked
+        found = await self._registry.resolve(request.model)
+        if request.model not in self._announced:
+            self._announced.add(request.model)
+            self._on_event(ModelResolved(request.model, found.provider.name, found.model, found.alias is not None))
 
         stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text)))
 
@@ -88,9 +116,10 @@ class ModelCalls:
         asked = await ask(
             found.provider,
             found.model,
-            call.request,
+            request,
             policy=self._policy,
             on_delta=stream.add if self._follow else None,
+            images=self._reached.images,
             on_restart=on_restart,
             clock=self._clock,
         )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from audit.source import DEFAULT_LIMITS, PackageLimits
 from orca_agent.models.retry import stamp
 from orca_engine.program import calls_at_most, output_tokens_at_most
+from orca_protocol.budget import Ceilings
 from orca_protocol.errors import InvalidError
-from orca_protocol.statement import Ceilings
 from proof_store.builder import build_directory
 from submission.package import LeasedTo, RunFacts, build_package
 

@@ -17,8 +17,9 @@ from orca_agent.store.events import EventLog, NewEvent
 from orca_agent.store.journal import Hold
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.journal import Outcome, Path
+from orca_protocol.journal import Outcome, Path, Stop
 from orca_protocol.model import Answer, Failure
+from orca_protocol.world import FetchedImage, Input, Offer, ToolResult
 
 log = logging.getLogger(__name__)
 
@@ -190,5 +191,13 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
             return {"outcome": "answer", "usage": None if usage is None else usage.document()}
         case Failure(code=code):
             return {"outcome": "error", "error": code}
-        case _:
-            return {"outcome": "stop", "stopped": outcome.reason}
+        case Stop(reason=reason):
+            return {"outcome": "stop", "stopped": reason}
+        case Offer(tools=tools):
+            return {"outcome": "offer", "tools": [tool.name for tool in tools]}
+        case ToolResult(is_error=is_error):
+            return {"outcome": "tool", "is_error": is_error}
+        case FetchedImage(image=image):
+            return {"outcome": "image", "media_type": image.media_type, "digest": image.digest}
+        case Input():
+            return {"outcome": "input"}

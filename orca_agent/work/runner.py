@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Clock, Policy, SystemClock
 from orca_agent.observe.secrets import Secrets
-from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, Lost, RunRecord
+from orca_agent.tools.reach import Reach, Reached
 from orca_agent.work.calls import ModelCalls
 from orca_agent.work.events import OnEvent, RunStarted
 from orca_agent.work.live import LiveRun
@@ -51,6 +53,7 @@ class Runner:
         registry: Registry,
         secrets: Secrets,
         *,
+        reach: Reach | None = None,
         options: RunOptions | None = None,
         on_event: OnEvent = lambda event: None,
         clock: Clock | None = None,
@@ -58,6 +61,7 @@ class Runner:
         self._journal = journal
         self._registry = registry
         self._secrets = secrets
+        self._reach = reach or Reach()
         self._options = options or RunOptions()
         self._on_event = on_event
         self._clock = clock or SystemClock()
@@ -116,6 +120,7 @@ class Runner:
         return run, await self._journal.begin(run)
 
     async def _resolve_models(self, item: Item) -> None:
+        self._reach.refuse_others(item.spec)
         for name in item.spec.model_names:
             await self._registry.resolve(name)
 
@@ -138,17 +143,28 @@ class Runner:
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
         left = None if run.deadline is None else max(0.0, run.deadline - self._clock.now().timestamp())
         self._on_event(RunStarted(run.id, len(known), len(lost), left))
-        calls = ModelCalls(
+        async with self._reach.opened() as reached:
+            for entry in known.values():
+                reached.keep(entry.outcome)
+            return await self._live_run(machine, run, self._calls(hold, lost, reached), known)
+
+    def _calls(self, hold: Hold, lost: Mapping[Path, Lost], reached: Reached) -> ModelCalls:
+        return ModelCalls(
             self._journal,
             hold,
             self._registry,
             self._secrets,
+            reached,
             policy=self._options.retry,
             follow=self._options.follow,
             on_event=self._on_event,
             clock=self._clock,
             lost=lost,
         )
+
+    async def _live_run(
+        self, machine: Machine[Ended], run: RunRecord, calls: ModelCalls, known: Mapping[Path, Entry]
+    ) -> tuple[Entry, ...]:
         self._live = LiveRun(machine, calls, known, in_flight=self._options.in_flight)
         if self._wanted is not None:
             self._live.stop(self._wanted)

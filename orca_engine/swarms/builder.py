@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orca_engine.decisions import LIST, TEXT, Decision, Unreadable, decide, members, quoted
-from orca_engine.flow import parse_flow
+from orca_engine.flow import HUMAN, parse_flow
 from orca_engine.swarm import Ended, Onward, Swarm, broken
 from orca_engine.swarm_type import LeadRole, SwarmType, plan_max
 from orca_protocol.errors import InvalidError
@@ -100,7 +100,8 @@ def _refuse_flow(flow: str, agents: dict[str, AgentSpec]) -> None:
         steps = parse_flow(flow, agents)
     except InvalidError as error:
         raise Unreadable(f"answer.{error.detail}.") from error
-    if sorted(agent.agent_name for step in steps for agent in step) != sorted(agents):
+    named = [speaker.agent_name if isinstance(speaker, AgentSpec) else HUMAN for step in steps for speaker in step]
+    if sorted(named) != sorted(agents):
         raise Unreadable("answer.rearrange_flow must name each agent once.")
 
 

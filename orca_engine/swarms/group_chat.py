@@ -20,6 +20,7 @@ from orca_engine.machine import all_of
 from orca_engine.swarm import Ended, Swarm, ended, was_stopped
 from orca_engine.swarm_type import SwarmType, every_agent
 from orca_engine.transcript import Transcript, Turn
+from orca_protocol.errors import InvalidError
 from orca_protocol.output import Note
 from orca_protocol.spec import AgentSpec, SwarmSpec
 
@@ -92,6 +93,14 @@ def _read_bid(document: Any) -> tuple[float, str]:
     return float(bid["score"]), bid["message"]
 
 
+def _check(spec: SwarmSpec) -> None:
+    """A bid has a form of its own, which leaves no room for another one."""
+    for index, agent in enumerate(spec.agents if is_bidding(spec) else ()):
+        for field in ("response_schema", "tools_list_dictionary"):
+            if getattr(agent, field) is not None:
+                raise InvalidError("field_without_use", f"agents[{index}].{field}: agents that bid answer as a bid; leave it out")
+
+
 def _best(bids: list[Decision[tuple[float, str]]], last: str) -> Decision[tuple[float, str]] | None:
     scores = [bid.value[0] - (_JUST_SPOKE if bid.turn.name == last else 0) for bid in bids]
     most = max(scores, default=0.0)
@@ -102,5 +111,6 @@ GROUP_CHAT = SwarmType(
     run=group_chat,
     visits=every_agent(lambda spec: spec.max_loops * (2 if is_bidding(spec) else 1)),
     agents=(2, None),
+    check=_check,
     uses=frozenset({"speaker_selection"}),
 )

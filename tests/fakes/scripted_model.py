@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_protocol.errors import OrcaError
-from orca_protocol.model import Answer, ModelIdentity, ModelRequest, Usage
+from orca_protocol.model import Answer, ModelIdentity, ModelRequest, ToolCall, Usage
 
 Reply = Callable[[str, ModelRequest], str]
 _AGENT = re.compile(r"AGENT:([^\s,;.]+)")
@@ -41,6 +41,10 @@ class ScriptedModel:
     def __init__(self, reply: Reply | None = None, *, names: tuple[str, ...] = ("scripted",), name: str = "scripted") -> None:
         self.reply = reply
         self.names = names
+        #: by agent, what its next answers want called
+        self.tool_calls: dict[str, list[tuple[ToolCall, ...]]] = {}
+        #: the bytes of every image that came with a call
+        self.images: list[Images] = []
         self.latency: dict[str, float] = {}
         self.failures: dict[str, list[OrcaError]] = {}
         self.listing_error: OrcaError | None = None
@@ -60,9 +64,10 @@ class ScriptedModel:
             raise self.listing_error
         return self.names
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         agent = agent_of(request)
         self.calls.append(Call(agent, model, request))
+        self.images.append(dict(images))
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
@@ -89,4 +94,5 @@ class ScriptedModel:
             finish_reason="stop",
             model=ModelIdentity(provider=self.name, model=model),
             usage=Usage(input_tokens=asked, output_tokens=len(text.split())),
+            tool_calls=wanted.pop(0) if (wanted := self.tool_calls.get(agent)) else None,
         )

@@ -82,7 +82,7 @@ def test_every_dependency_has_its_reason_and_no_other() -> None:
     assert all(why.strip() and licence.strip() for _, why, licence in rows)
 
 
-@pytest.mark.parametrize("module", ["orca.settings", "orca.network_settings", "orca.store_settings"])
+@pytest.mark.parametrize("module", ["orca.settings", "orca.network_settings", "orca.store_settings", "orca.run_settings"])
 def test_every_setting_is_documented(module: str) -> None:
     page = ROOT / "docs/settings.md"
     assert page.exists(), "docs/settings.md is missing"

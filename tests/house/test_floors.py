@@ -67,7 +67,7 @@ MIDDLE = [
 def test_a_breach_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:
     """A contract that cannot break says nothing, so a small house of the same shape is broken on purpose."""
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    inside = [f"orca_agent/{part}" for part in ("app", "api", "rounds", "work", "models", "store", "observe")]
+    inside = [f"orca_agent/{part}" for part in ("app", "api", "rounds", "work", "models", "tools", "store", "observe")]
     inside += [f"middle_server/{part}" for part in MIDDLE]
     for package in [*PACKAGES, *inside]:
         (tmp_path / package).mkdir(parents=True, exist_ok=True)

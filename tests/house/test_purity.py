@@ -20,7 +20,7 @@ STANDARD = frozenset(
     """.split()  # noqa: SIM905 - read as a list of words, not forty lines
 )
 OTHERS = {
-    "orca_engine": frozenset({"orca_engine", "orca_protocol", "pydantic"}),
+    "orca_engine": frozenset({"jsonschema_rs", "orca_engine", "orca_protocol", "pydantic"}),
     "orca_protocol": frozenset(
         {"orca_protocol", "annotated_types", "base58", "libipld", "nacl", "pydantic", "pydantic_core", "rfc8785"}
     ),

@@ -10,6 +10,7 @@ import pytest
 
 from middle_server.migrate import migrate
 from orca.postgres import EmbeddedPostgres
+from tests.emptying import empty
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +32,7 @@ def migrated(postgres_url: str) -> str:
 def database_url(postgres_url: str, migrated: str) -> str:
     """The database at the newest schema, with nothing in it."""
     url = postgres_url.replace("/postgres?", f"/{migrated}?")
-    with psycopg.connect(url, autocommit=True) as connection:
-        # A server that a test killed may have left a statement behind.
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'middle' AND tablename <> 'schema_version'"
-        tables = ", ".join(f"middle.{row[0]}" for row in connection.execute(named).fetchall())
-        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    empty(url)
     return url
 
 

@@ -19,12 +19,12 @@ from orca_engine.item import Item
 from orca_engine.machine import Call
 from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
+from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import UnavailableError
 from orca_protocol.journal import Entry
 from orca_protocol.keys import public_key_of
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest, Usage
-from orca_protocol.statement import Ceilings
 from orca_protocol.verdict import CheckResult
 from proof_store.builder import root_of
 from submission.package import RunFacts, build_package
@@ -74,7 +74,7 @@ def entries_of(item: Item = ITEM, identity: ModelIdentity = OPEN) -> list[Entry]
     """Run ``item`` on the pretended weights."""
 
     def answer(call: Call) -> Answer:
-        return decode(call.request, identity)
+        return decode(call.asked, identity)
 
     entries, _ = World(item, answer=answer).run()
     return entries

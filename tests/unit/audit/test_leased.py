@@ -14,12 +14,12 @@ from orca_engine import REVISION
 from orca_engine.item import Item
 from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
+from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import UnavailableError
 from orca_protocol.keys import public_key_of
 from orca_protocol.lease import AllowedModel, Lease, sign_lease
 from orca_protocol.spec import read_spec
-from orca_protocol.statement import Ceilings
 from orca_protocol.submission import Submission, open_submission, sign_submission
 from proof_store.builder import root_of
 from submission.package import LeasedTo, RunFacts, build_package

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orca_engine.bounds import bound_of
 from orca_engine.machine import Call
 from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
@@ -18,9 +19,10 @@ from orca_engine.swarms import SWARMS
 from orca_protocol.documents import write
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Path, journal_digest, read_journal
-from orca_protocol.model import Failure
-from tests.unit.orca_engine.worlds import World, agent, deciding, item_of, journal, out, run, spec_of
+from orca_protocol.model import Failure, ModelRequest
+from tests.unit.orca_engine.worlds import World, agent, calling, deciding, item_of, journal, out, run, spec_of
 
+TOOLS = (("read", '{"path": "a"}'), ("write", "{}"), ("read", "[]"))
 NAMES = st.sampled_from(["A", "B -> C", "naïve, agent", "日本", '"D', "Router", "{E}"])
 OPTIONS: dict[str, dict[str, list[Any]]] = {
     "GroupChat": {"speaker_selection": [None, "bidding"]},
@@ -29,6 +31,17 @@ OPTIONS: dict[str, dict[str, list[Any]]] = {
     "PlannerWorkerSwarm": {"plan_max": [None, 2]},
     "auto": {"lead": [None, {"model_name": "m"}]},
 }
+
+
+#: some are spent within the run, some are not
+budgets = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "calls": st.integers(1, 20),
+        "output_tokens": st.integers(77, 600),
+        "input_tokens": st.integers(0, 20_000),
+    },
+)
 
 
 @st.composite
@@ -42,9 +55,16 @@ def swarms(draw: st.DrawFn) -> dict[str, Any]:
             max_loops=draw(st.integers(1, 3)),
             auto_generate_prompt=draw(st.booleans()),
             role=draw(st.sampled_from(["worker", "critic"])),
+            mcp_servers=draw(st.sampled_from([None, None, ["files"]])),
+            max_tokens=draw(st.sampled_from([8, 20])),
         )
         for name in names
     ]
+    for each in agents:
+        if each["mcp_servers"] and draw(st.booleans()):
+            each |= {"max_tool_rounds": draw(st.integers(1, 2)), "selected_tools": ["read"]}
+        if kind != "GroupChat" and draw(st.integers(0, 3)) == 0:
+            each["response_schema"] = {"type": "object"}
     options = {field: draw(st.sampled_from(values)) for field, values in OPTIONS.get(kind, {}).items()}
     if len(agents) == 1 and kind == "auto":
         options = {}
@@ -54,6 +74,8 @@ def swarms(draw: st.DrawFn) -> dict[str, Any]:
         max_loops=draw(st.integers(1, 3)),
         return_history=draw(st.booleans()),
         rules=draw(st.sampled_from([None, "Be brief."])),
+        img=draw(st.sampled_from([None, None, "https://example.org/a.png"])),
+        budget=draw(budgets),
         **options,
     )
     if SWARMS[kind].tasks == "runs" and draw(st.integers(0, 3)) == 0:
@@ -73,6 +95,8 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
         luck = hash((seed, *call.path)) % 10
         if luck < share:
             return Failure(code="scripted", detail=f"no answer at {call.path}")
+        if isinstance(call.request, ModelRequest) and call.request.tools and luck > 6:
+            return calling(call, *TOOLS[: luck - 6])
         return out(call) if luck < 2 * share else good(call)
 
     return spec, answer
@@ -88,8 +112,14 @@ def test_completion_order_changes_neither_journal_nor_output(world: tuple[dict[s
     assert journal_digest(first) == journal_digest(shuffled)
     assert journal(first) == journal(shuffled)
     assert write(output) == write(again)
-    assert len(first) <= calls_at_most(item.spec)
-    assert sum(entry.request.max_tokens for entry in first) <= output_tokens_at_most(item.spec)
+    asked = [entry.asked for entry in first if isinstance(entry.request, ModelRequest)]
+    assert len(asked) <= calls_at_most(item.spec)
+    assert sum(request.max_tokens for request in asked) <= output_tokens_at_most(item.spec)
+    assert len(first) <= bound_of(item.spec).entries
+    if item.spec.budget is not None:
+        for field in ("calls", "output_tokens", "input_tokens"):
+            most = getattr(item.spec.budget, field)
+            assert most is None or getattr(output.usage, field) <= most
     if output.status == "success":
         assert output.output
         assert all(message.content is not None for message in output.output)

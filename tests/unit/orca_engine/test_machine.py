@@ -13,7 +13,7 @@ from tests.unit.orca_engine.worlds import agent, item_of, out
 
 
 def call(*path: int) -> Call:
-    from orca_engine.swarm import request_for
+    from orca_engine.visit import request_for
 
     item = item_of(agents=[agent("A")])
     return Call(Path(*path), "A", request_for(item, item.spec.agents[0], Path(*path), ()))

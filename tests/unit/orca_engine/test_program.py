@@ -21,7 +21,11 @@ from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, p
     [
         ({"agents": []}, "no_agents", "agents"),
         ({"rearrange_flow": "A -> B"}, "field_without_use", "rearrange_flow"),
-        ({"img": "https://example.org/a.png"}, "img_unsupported", "img"),
+        ({"img": "file:///etc/passwd"}, "img_malformed", "img"),
+        ({"agents": [agent("A", selected_tools=["read"])]}, "field_without_use", "agents[0].selected_tools"),
+        ({"agents": [agent("A", max_tool_rounds=2)]}, "field_without_use", "agents[0].max_tool_rounds"),
+        ({"agents": [agent("A", response_schema={"type": "nothing"})]}, "schema_malformed", "agents[0].response_schema"),
+        ({"agents": [agent("A", response_schema={"pattern": "a*"})]}, "schema_unsupported", "agents[0].response_schema"),
         ({"rules": "x" * 900_000, "agents": [agent(f"A{n}") for n in range(20)]}, "prompts_too_long", "rules"),
         ({"schedule": {"scheduled_time": "2026-12-01T09:00:00"}}, "schedule_unsupported", "schedule"),
         ({"max_loops": 1000, "agents": [agent(f"A{n}", max_loops=101) for n in range(1)]}, "too_many_calls", "max_loops"),
@@ -133,7 +137,7 @@ def test_notes_of_a_task_say_which() -> None:
 
 def test_api_9_messages_stand_before_the_task_and_both_reach_the_model() -> None:
     before = [{"role": "user", "content": "earlier"}, {"role": "assistant", "content": "answered"}]
-    request = first_call(agents=[agent("A")], messages=before).request
+    request = first_call(agents=[agent("A")], messages=before).asked
     assert [(message.role, message.content) for message in request.messages] == [
         ("system", "You are A."),
         ("user", "earlier"),
@@ -147,12 +151,12 @@ def test_without_a_task_the_last_message_is_it() -> None:
     world = World(item_of(agents=[agent("A", auto_generate_prompt=True)], messages=before, task=None))
     world.run()
     assert "Task of the swarm: do it" in prompt(world.asked[0])
-    assert [message.content for message in world.asked[1].request.messages][1:] == ["earlier", "do it"]
+    assert [message.content for message in world.asked[1].asked.messages][1:] == ["earlier", "do it"]
 
 
 def test_two_assistant_messages_in_a_row_are_parted() -> None:
     before = [{"role": "user", "content": "u"}, *[{"role": "assistant", "content": text} for text in "ab"]]
-    request = first_call(agents=[agent("A")], messages=before).request
+    request = first_call(agents=[agent("A")], messages=before).asked
     assert [message.content for message in request.messages][1:] == ["u", "a", GO_ON, "b", "TASK"]
 
 
@@ -163,21 +167,21 @@ def first_call(**fields: Any) -> Call:
 
 
 def test_model_tokens_and_temperature_reach_the_request_zero_included() -> None:
-    request = first_call(agents=[agent("A", model_name="some/model", max_tokens=17, temperature=0)]).request
+    request = first_call(agents=[agent("A", model_name="some/model", max_tokens=17, temperature=0)]).asked
     assert (request.model, request.max_tokens, request.temperature) == ("some/model", 17, 0.0)
-    assert first_call(agents=[agent("A")]).request.temperature == 0.5
-    assert first_call(agents=[agent("A", temperature=0.2)]).request.temperature == 0.2
+    assert first_call(agents=[agent("A")]).asked.temperature == 0.5
+    assert first_call(agents=[agent("A", temperature=0.2)]).asked.temperature == 0.2
 
 
 def test_rules_and_role_reach_the_system_message() -> None:
-    (system, _) = first_call(agents=[agent("A", role="critic")], rules="Be brief.").request.messages
+    (system, _) = first_call(agents=[agent("A", role="critic")], rules="Be brief.").asked.messages
     assert (system.role, system.content) == ("system", "You are A.\n\nYour role: critic\n\nBe brief.")
-    (only_rules, _) = first_call(agents=[agent("A", system_prompt=None)], rules="Be brief.").request.messages
+    (only_rules, _) = first_call(agents=[agent("A", system_prompt=None)], rules="Be brief.").asked.messages
     assert only_rules.content == "Be brief."
 
 
 def test_an_agent_without_any_prompt_gets_no_system_message() -> None:
-    (message,) = first_call(agents=[agent("A", system_prompt=None)]).request.messages
+    (message,) = first_call(agents=[agent("A", system_prompt=None)]).asked.messages
     assert (message.role, message.content) == ("user", "TASK")
 
 
@@ -187,9 +191,9 @@ def test_a_generated_prompt_is_asked_for_first_and_then_used(name: str) -> None:
     world = World(item_of(agents=agents, swarm_type=name))
     world.run()
     assert [call.name for call in world.asked] == ["B", "A", "B"]
-    asked_for = world.asked[0].request.messages[-1].content
+    asked_for = world.asked[0].asked.messages[-1].content
     assert all(fact in asked_for for fact in ("B", "counts beans", "counter", "You are B.", "TASK"))
-    assert world.asked[2].request.messages[0].content.startswith("out(B,0.0.1.0.0)")
+    assert world.asked[2].asked.messages[0].content.startswith("out(B,0.0.1.0.0)")
 
 
 def test_an_agent_whose_prompt_could_not_be_written_has_failed() -> None:

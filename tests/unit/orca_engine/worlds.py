@@ -14,8 +14,12 @@ from orca_engine.swarm import Ended
 from orca_engine.swarms import SWARMS
 from orca_protocol.canonical import digest_of
 from orca_protocol.journal import Entry, Outcome, Path, Stop, entry_for, journal_bytes
-from orca_protocol.model import Answer, Failure, ModelIdentity, Usage
+from orca_protocol.model import Answer, Failure, ModelIdentity, ModelRequest, ToolCall, ToolDefinition, Usage
 from orca_protocol.output import Output
+from orca_protocol.world import FetchedImage, ImageRequest, Input, InputRequest, Offer, OfferRequest, ToolRequest, ToolResult
+
+OFFER = Offer(tools=(ToolDefinition(name="read", description="reads"), ToolDefinition(name="write")))
+IMAGE = FetchedImage.of("image/png", b"an image")
 
 
 def agent(name: str, **fields: Any) -> dict[str, Any]:
@@ -28,17 +32,34 @@ def item_of(**fields: Any) -> Item:
 
 def prompt(call: Call) -> str:
     """Everything that the model reads."""
-    return "\n".join(message.content for message in call.request.messages)
+    return "\n".join(message.content for message in call.asked.messages)
 
 
 def out(call: Call) -> Outcome:
     """The answer that a world without trouble gives: it names the agent and the path."""
+    match call.request:
+        case InputRequest():
+            return Input(content=f"input({call.path})")
+        case OfferRequest():
+            return OFFER
+        case ToolRequest(tool=tool):
+            return ToolResult.of(f"{tool}({call.path})")
+        case ImageRequest():
+            return IMAGE
     return Answer(
         content=f"out({call.name},{call.path})",
         finish_reason="stop",
-        model=ModelIdentity(provider="scripted", model=call.request.model),
-        usage=Usage(input_tokens=len(call.request.messages), output_tokens=3),
+        model=ModelIdentity(provider="scripted", model=call.asked.model),
+        usage=Usage(input_tokens=len(call.asked.messages), output_tokens=3),
     )
+
+
+def calling(call: Call, *tools: tuple[str, str]) -> Outcome:
+    """The answer of a model that wants tools called: pairs of a name and arguments."""
+    wanted = tuple(ToolCall(id=f"call-{place}", name=name, arguments=arguments) for place, (name, arguments) in enumerate(tools))
+    answer = out(call)
+    assert isinstance(answer, Answer)
+    return answer.model_copy(update={"content": "", "tool_calls": wanted})
 
 
 def saying(call: Call, text: str) -> Outcome:
@@ -50,7 +71,10 @@ def saying(call: Call, text: str) -> Outcome:
 
 def asks(call: Call, marker: str) -> bool:
     """Whether the call is a question of that kind."""
-    return any(message.role == "user" and marker in message.content for message in call.request.messages)
+    request = call.request
+    return isinstance(request, ModelRequest) and any(
+        message.role == "user" and marker in message.content for message in request.messages
+    )
 
 
 LEAD = {"model_name": "lead-model", "max_tokens": 77, "temperature": 0}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orca_agent.models.base import Deltas
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_agent.models.retry import Asked, Policy, SystemClock, ask, stamp
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, Failure, ModelRequest
@@ -40,7 +40,7 @@ class Halting(ScriptedModel):
         super().__init__()
         self._clock = clock
 
-    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None) -> Answer:
+    async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         self._clock.elapsed += 0.125
         if on_delta is not None:
             on_delta("half ")

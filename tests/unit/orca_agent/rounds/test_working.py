@@ -242,7 +242,7 @@ async def scene(database_url: str, middle_url: str) -> AsyncIterator[Scene]:
     journal = PostgresJournal(database_url)
     policy = LeasePolicy(ttl=10.0, beat=0.1, sweep=0.05, wait_first=0.05, wait_max=0.1)
     async with (
-        served_room(middle_url, heartbeat_seconds=1) as room,
+        served_room(middle_url, heartbeat_seconds=3) as room,
         Records(database_url) as records,
         RunQueue(database_url, policy) as queue,
         EventLog(database_url) as events,

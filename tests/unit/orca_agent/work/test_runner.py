@@ -138,7 +138,7 @@ async def test_an_alias_is_said_aloud_and_the_journal_names_who_really_answered(
     finished = await bench.run(spec_of("A").replace(b'"scripted"', b'"gpt-4o"'))
     assert bench.seen(ModelResolved) == [ModelResolved("gpt-4o", "scripted", "scripted", True)]
     (entry,) = finished.entries
-    assert entry.request.model == "gpt-4o"
+    assert entry.asked.model == "gpt-4o"
     assert entry.answer is not None
     assert entry.answer.model.model == "scripted"
 
@@ -242,7 +242,7 @@ async def test_an_answer_of_open_weights_is_never_edited_but_refused(bench: Benc
     """A peer decodes it again: struck text would look like a forgery."""
 
     class Open(ScriptedModel):
-        async def complete(self, model: str, request: Any, on_delta: Any) -> Any:
+        async def complete(self, model: str, request: Any, on_delta: Any, images: Any = None) -> Any:
             answer = await super().complete(model, request, on_delta)
             return answer.model_copy(update={"model": answer.model.model_copy(update={"digest": "sha256:aa"})})
 
@@ -274,7 +274,7 @@ async def test_a_call_that_is_made_again_tells_followers_to_drop_what_they_heard
     told: list[str] = []
 
     class Breaking(ScriptedModel):
-        async def complete(self, model: str, request: Any, on_delta: Any) -> Any:
+        async def complete(self, model: str, request: Any, on_delta: Any, images: Any = None) -> Any:
             if not told and on_delta is not None:
                 told.append("half")
                 on_delta("half an ans")

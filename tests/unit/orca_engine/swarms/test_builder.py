@@ -40,7 +40,7 @@ def test_asb_1_a_task_alone_becomes_a_team_that_runs_and_its_spec_is_returned() 
         ("Y", (1, 1, 0, 0, 0)),
     ]
     assert "TASK" in prompt(world.asked[0])
-    assert world.asked[2].request.messages[0].content == "You are Y.\n\nBe brief."
+    assert world.asked[2].asked.messages[0].content == "You are Y.\n\nBe brief."
     assert [message.role for message in output.output] == ["X", "Y"]
     assert (output.status, output.swarm_type, output.resolved_swarm_type) == ("success", "AutoSwarmBuilder", "SequentialWorkflow")
     assert output.generated_spec is not None
@@ -108,7 +108,7 @@ def test_asb_5_a_model_that_is_not_allowed_is_replaced_and_reported() -> None:
     wanted["agents"][1]["model_name"] = "m2"
     world = built(wanted, allowed_models=["m1", "m2"])
     _, output = world.run()
-    assert [call.request.model for call in world.asked] == ["lead-model", "m1", "m2"]
+    assert [call.asked.model for call in world.asked] == ["lead-model", "m1", "m2"]
     assert output.notes is not None
     assert [(note.code, "vendor/best" in note.detail) for note in output.notes] == [("model_replaced", True)]
     assert "Models are: m1, m2." in prompt(world.asked[0])
@@ -118,7 +118,7 @@ def test_asb_5_a_model_that_is_not_allowed_is_replaced_and_reported() -> None:
 def test_agents_have_the_leads_model_tokens_and_temperature() -> None:
     world = built(team("X"))
     world.run()
-    request = world.asked[1].request
+    request = world.asked[1].asked
     assert (request.model, request.max_tokens, request.temperature) == ("lead-model", 77, 0.0)
 
 

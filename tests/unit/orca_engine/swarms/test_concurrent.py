@@ -12,7 +12,7 @@ def at_once(**fields: object) -> World:
 
 
 def prompt(world: World, call: int) -> str:
-    return " ".join(message.content for message in world.asked[call].request.messages)
+    return " ".join(message.content for message in world.asked[call].asked.messages)
 
 
 def test_con_1_all_are_asked_at_once_and_see_only_the_task() -> None:
@@ -43,7 +43,7 @@ def test_con_5_rounds_have_a_barrier_and_read_the_rounds_before() -> None:
     assert len(world.asked) == 9
     assert world.most_open == 3
     assert [call.path.loop for call in world.asked] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
-    second = [(message.role, message.content) for message in world.asked[4].request.messages]
+    second = [(message.role, message.content) for message in world.asked[4].asked.messages]
     assert second == [
         ("system", "You are B."),
         ("user", "TASK"),

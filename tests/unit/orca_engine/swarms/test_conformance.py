@@ -17,7 +17,7 @@ from orca_protocol.spec import SWARM_TYPES
 from tests.unit.orca_engine.worlds import World, agent, deciding, item_of, prompt, run, saying, spec_of
 
 #: digests of the two runs below, under one engine revision. A new digest needs a new revision: peers replay what they ship.
-PINNED_REVISION = 2
+PINNED_REVISION = 3
 PINNED: dict[str, tuple[str, str]] = {
     "SequentialWorkflow": (
         "8311036ca90d691f8c8b57677c76c617262f6970fa016c2b32b80e3425dd8559",
@@ -147,7 +147,7 @@ def test_a_run_never_uses_more_than_was_announced(name: str) -> None:
         world = World(item(name), answer=answer)
         world.run()
         assert 0 < len(world.asked) <= calls_at_most(world.item.spec)
-        assert sum(call.request.max_tokens for call in world.asked) <= output_tokens_at_most(world.item.spec)
+        assert sum(call.asked.max_tokens for call in world.asked) <= output_tokens_at_most(world.item.spec)
 
 
 @every_type
@@ -189,7 +189,7 @@ def test_two_runs_of_one_item_share_nothing(name: str) -> None:
 def test_rules_reach_the_system_message_of_whoever_works_or_decides(name: str) -> None:
     world = world_of(name)
     world.run()
-    systems = {call.name: call.request.messages[0].content for call in world.asked if call.path.loop or call.path.step != 0}
+    systems = {call.name: call.asked.messages[0].content for call in world.asked if call.path.loop or call.path.step != 0}
     assert systems
     assert all(system.endswith("Be brief.") for system in systems.values())
 
@@ -210,12 +210,12 @@ def test_messages_stand_before_the_task(name: str) -> None:
     world = world_of(name, messages=before)
     world.run()
     for call in world.asked:
-        texts = [message.content for message in call.request.messages]
+        texts = [message.content for message in call.asked.messages]
         if call.path.loop == 0 and "BEFORE" not in texts:
             continue  # a prompt is written for the task, not for the conversation
         at = texts.index("BEFORE")
         assert texts[at + 1] == "SAID"
-        assert call.request.messages[at + 2].role == "user"
+        assert call.asked.messages[at + 2].role == "user"
 
 
 @every_type
@@ -231,8 +231,8 @@ def test_usage_is_the_sum_of_what_the_providers_reported(name: str) -> None:
 def test_every_call_has_its_own_seed_and_it_follows_from_item_and_path(name: str) -> None:
     world = world_of(name)
     world.run()
-    assert [call.request.seed for call in world.asked] == [world.item.seed(call.path) for call in world.asked]
-    assert len({call.request.seed for call in world.asked}) == len(world.asked)
+    assert [call.asked.seed for call in world.asked] == [world.item.seed(call.path) for call in world.asked]
+    assert len({call.asked.seed for call in world.asked}) == len(world.asked)
     other = world_of(name, description="another item")
     other.run()
-    assert {call.request.seed for call in world.asked}.isdisjoint(call.request.seed for call in other.asked)
+    assert {call.asked.seed for call in world.asked}.isdisjoint(call.asked.seed for call in other.asked)

@@ -22,11 +22,11 @@ def test_six_judges_together_each_at_one_quality_then_the_head() -> None:
     assert (calls_at_most(world.item.spec), output_tokens_at_most(world.item.spec)) == (7, 7 * 77)
     judges = [call.name for call in world.asked[:6]]
     assert judges[:2] == ["Accuracy Judge", "Helpfulness Judge"]
-    assert len({call.request.messages[0].content for call in world.asked[:6]}) == 6
+    assert len({call.asked.messages[0].content for call in world.asked[:6]}) == 6
     assert not any("out(" in prompt(call) for call in world.asked[:6])
     assert all(f"{name}: out({name}," in prompt(world.asked[-1]) for name in judges)
     assert [message.role for message in output.output] == [*judges, "Council"]
-    assert {call.request.model for call in world.asked} == {"lead-model"}
+    assert {call.asked.model for call in world.asked} == {"lead-model"}
 
 
 def test_a_failed_judge_is_left_out() -> None:

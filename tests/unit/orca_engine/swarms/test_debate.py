@@ -22,7 +22,7 @@ def test_for_then_against_then_the_judge_each_having_read_the_others() -> None:
     _, output = world.run()
     assert [call.name for call in world.asked] == ["A", "B", "C"] * 2
     assert len(world.asked) == calls_at_most(world.item.spec)
-    last = [call.request.messages[-1].content for call in world.asked[:3]]
+    last = [call.asked.messages[-1].content for call in world.asked[:3]]
     assert ["You argue for" in last[0], "You argue against" in last[1], "You judge" in last[2]] == [True] * 3
     assert "A: out(A,1.0.0.0.0)" in prompt(world.asked[1])
     assert all(words in prompt(world.asked[2]) for words in ("out(A,1.0.0.0.0)", "out(B,1.1.0.0.0)"))

@@ -85,7 +85,7 @@ def test_nodes_let_one_agent_stand_at_several_places() -> None:
     world.run()
     assert [call.name for call in world.asked] == ["A", "B", "A"]
     assert len(world.asked) == calls_at_most(world.item.spec)
-    assert [message.role for message in world.asked[2].request.messages] == ["system", "user", "assistant", "user"]
+    assert [message.role for message in world.asked[2].asked.messages] == ["system", "user", "assistant", "user"]
 
 
 def test_passes_keep_the_transcript_and_the_result_is_what_nobody_read_on() -> None:

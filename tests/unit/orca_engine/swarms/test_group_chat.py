@@ -43,7 +43,7 @@ def test_grp_2_later_turns_read_all_earlier_text_once_and_their_own_as_assistant
     earlier = [f"out({name},{loop}.{step}.0.0.0)" for loop in (1, 2) for step, name in enumerate("ABC")]
     last = world.asked[6]
     assert all(prompt(last).count(text) == 1 for text in earlier)
-    assert [message.content for message in last.request.messages if message.role == "assistant"] == [earlier[0], earlier[3]]
+    assert [message.content for message in last.asked.messages if message.role == "assistant"] == [earlier[0], earlier[3]]
 
 
 def test_grp_2_the_end_marker_ends_the_chat() -> None:

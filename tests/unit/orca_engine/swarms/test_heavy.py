@@ -23,7 +23,7 @@ def test_questions_then_specialists_together_then_the_synthesis() -> None:
     assert world.most_open == 4
     assert calls_at_most(world.item.spec) == 7
     assert "TASK" in prompt(world.asked[1])
-    assert world.asked[1].request.messages[-1].content == "Your question: question of research"
+    assert world.asked[1].asked.messages[-1].content == "Your question: question of research"
     assert "question of analysis" not in prompt(world.asked[1])
     assert all(f"{name}: out({name}," in prompt(world.asked[-1]) for name in ("Research", "Verification"))
     assert output.output[0].content == (

@@ -32,7 +32,7 @@ def test_hie_1_the_director_plans_and_the_agents_work_side_by_side() -> None:
     assert [call.name for call in world.asked] == ["Director", "A", "B", "C", "Director"]
     assert world.most_open == 3
     assert all(f"- {name}: does {name.lower()}" in prompt(world.asked[0]) for name in "ABC")
-    assert world.asked[1].request.messages[-1].content == "The director's order for you: order for A"
+    assert world.asked[1].asked.messages[-1].content == "The director's order for you: order for A"
     assert "TASK" in prompt(world.asked[1])
     assert "out(B" not in prompt(world.asked[1])
     assert [message.role for message in output.output] == ["Director", "A", "B", "C", "Director"]
@@ -129,10 +129,10 @@ def test_hie_7_both_spellings_run_and_the_given_one_is_echoed(name: str) -> None
 def test_the_director_has_the_first_agents_model_unless_the_spec_names_another() -> None:
     world = led()
     world.run()
-    assert world.asked[0].request.model == "ma"
+    assert world.asked[0].asked.model == "ma"
     world = led(lead={"model_name": "md"}, description="to build it")
     world.run()
-    assert (world.asked[0].name, world.asked[0].request.model) == ("Director", "md")
+    assert (world.asked[0].name, world.asked[0].asked.model) == ("Director", "md")
     assert "The purpose of this team: to build it" in prompt(world.asked[0])
 
 

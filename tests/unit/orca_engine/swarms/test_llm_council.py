@@ -28,11 +28,11 @@ def test_all_answer_all_rank_without_names_and_the_chairman_concludes() -> None:
     assert world.most_open == 3
     for call in world.asked[3:6]:
         assert "Answer 2:\nanswer number 1" in prompt(call)
-        assert not any(message.role == "assistant" for message in call.request.messages)
+        assert not any(message.role == "assistant" for message in call.asked.messages)
         assert "A:" not in prompt(call)
     chair = prompt(world.asked[-1])
     assert all(words in chair for words in ("A: answer number 0", "B: out(B,1.1.1.0.0)", "Answer 3 is by C."))
-    assert world.asked[-1].request.model == "mc"
+    assert world.asked[-1].asked.model == "mc"
     assert [message.role for message in output.output] == ["A", "B", "C", "A", "B", "C", "Chairman"]
     assert output.status == "success"
 

@@ -29,7 +29,7 @@ def test_maj_1_voters_are_blind_and_the_consensus_reads_all_in_listed_order() ->
     assert len(world.asked) == 4
     assert world.most_open == 3
     assert all("out(" not in prompt(call) for call in world.asked[:3])
-    texts = [message.content for message in world.asked[3].request.messages]
+    texts = [message.content for message in world.asked[3].asked.messages]
     assert texts[1:5] == ["TASK", "A: out(A,1.0.0.0.0)", "B: out(B,1.0.1.0.0)", "C: out(C,1.0.2.0.0)"]
     assert [message.role for message in output.output] == ["A", "B", "C", "Consensus-Agent"]
 
@@ -69,7 +69,7 @@ def test_maj_4_a_failed_voter_has_no_vote_and_the_quorum_is_more_than_half() -> 
     world.answer = failing("B")
     _, output = world.run()
     assert output.status == "partial"
-    assert "B" not in [message.content[0] for message in world.asked[-1].request.messages[2:4]]
+    assert "B" not in [message.content[0] for message in world.asked[-1].asked.messages[2:4]]
     assert output.output[1].error is not None
     world.item, world.asked, world.answer = vote().item, [], failing("B", "C")
     _, output = world.run()
@@ -81,12 +81,12 @@ def test_maj_4_a_failed_voter_has_no_vote_and_the_quorum_is_more_than_half() -> 
 def test_maj_5_the_consensus_has_the_last_agents_model_unless_the_spec_names_another() -> None:
     world = vote()
     world.run()
-    request = world.asked[-1].request
+    request = world.asked[-1].asked
     assert (request.model, request.max_tokens, request.temperature) == ("mc", 9, 0.0)
     lead = {"agent_name": "Chair", "model_name": "mx", "system_prompt": "You chair.", "max_tokens": 5, "temperature": 1}
     world = vote(lead=lead)
     _, output = world.run()
-    request = world.asked[-1].request
+    request = world.asked[-1].asked
     assert (request.model, request.max_tokens, request.temperature) == ("mx", 5, 1.0)
     assert (request.messages[0].content, output.output[-1].role) == ("You chair.", "Chair")
 

@@ -36,7 +36,7 @@ def test_tasks_are_dealt_in_listed_order_and_done_together() -> None:
     _, output = world.run()
     assert world.most_open == 3
     worked = sorted(world.asked[1:-1], key=lambda call: call.path)
-    assert [(call.name, call.request.messages[-1].content) for call in worked] == [
+    assert [(call.name, call.asked.messages[-1].content) for call in worked] == [
         ("A", "Your task: t1"),
         ("B", "Your task: t2"),
         ("A", "Your task: t3"),
@@ -44,7 +44,7 @@ def test_tasks_are_dealt_in_listed_order_and_done_together() -> None:
     assert (output.output[0].role, output.output[0].content) == ("Planner", "- t1\n- t2\n- t3")
     assert (output.output[-1].content, output.status) == ("the final answer", "success")
     assert "B: out(B,1.2.1.0.0)" in prompt(world.asked[-1])
-    assert world.asked[0].request.model == "ma"
+    assert world.asked[0].asked.model == "ma"
 
 
 def test_what_is_missing_leads_to_another_cycle_that_reads_it() -> None:

@@ -1,4 +1,4 @@
-"""AgentRearrange: the acceptance cases REA-1 to REA-8 (of REA-7 what this version says: the human step is refused)."""
+"""AgentRearrange: the acceptance cases REA-1 to REA-8."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from orca_engine.flow import parse_flow
 from orca_engine.program import admit, calls_at_most
 from orca_protocol.errors import InvalidError
+from orca_protocol.model import ModelRequest
+from orca_protocol.world import InputRequest
 from tests.unit.orca_engine.worlds import World, agent, failing, item_of, prompt
 
 ABC = [agent("A"), agent("B"), agent("C")]
@@ -35,7 +37,7 @@ def test_rea_2_a_step_reads_answers_in_declared_order_whoever_was_first() -> Non
     world = along("A, B -> C")
     world.order = lambda calls: len(calls) - 1
     _, output = world.run()
-    texts = [message.content for message in world.asked[-1].request.messages]
+    texts = [message.content for message in world.asked[-1].asked.messages]
     assert texts == ["You are C.", "TASK", "A: out(A,1.0.0.0.0)", "B: out(B,1.0.1.0.0)"]
     assert [message.role for message in output.output] == ["A", "B", "C"]
 
@@ -43,7 +45,7 @@ def test_rea_2_a_step_reads_answers_in_declared_order_whoever_was_first() -> Non
 def test_rea_3_an_agent_may_come_back_and_knows_its_own_words() -> None:
     world = along("A -> B -> A")
     _, output = world.run()
-    turns = [(message.role, message.content) for message in world.asked[2].request.messages]
+    turns = [(message.role, message.content) for message in world.asked[2].asked.messages]
     assert turns[2:] == [("assistant", "out(A,1.0.0.0.0)"), ("user", "B: out(B,1.1.0.0.0)")]
     assert [message.content for message in output.output][-1] == "out(A,1.2.0.0.0)"
 
@@ -81,11 +83,40 @@ def test_rea_5_a_wrong_flow_is_refused_before_the_first_call_and_its_place_is_na
     assert all(words in caught.value.detail for words in says)
 
 
-def test_rea_7_the_human_step_is_refused_unless_an_agent_has_that_name() -> None:
-    with pytest.raises(InvalidError) as caught:
-        admit(along("A -> H -> B").item.spec)
-    assert caught.value.code == "human_step_unsupported"
-    admit(along("A -> H", agents=[*ABC, agent("H")]).item.spec)
+def test_rea_7_a_person_is_asked_reads_what_was_said_and_is_read_on() -> None:
+    world = along("A -> H -> B")
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["A", "H", "B"]
+    human = world.asked[1]
+    assert isinstance(human.request, InputRequest)
+    assert [message.content for message in human.request.messages] == ["TASK", "A: out(A,1.0.0.0.0)"]
+    assert "out(A,1.0.0.0.0)" in prompt(world.asked[2])
+    assert "H: input(1.1.0.0.0)" in prompt(world.asked[2])
+    assert [(message.role, message.content) for message in output.output][1] == ("H", "input(1.1.0.0.0)")
+    assert output.usage.calls == 2
+    assert calls_at_most(world.item.spec) == 2
+
+
+def test_rea_7_beside_agents_a_person_reads_what_they_read() -> None:
+    world = along("A -> B, H")
+    world.run()
+    assert world.most_open == 2
+    human = world.asked[2].request
+    assert isinstance(human, InputRequest)
+    assert [message.content for message in human.messages] == ["TASK", "A: out(A,1.0.0.0.0)"]
+
+
+def test_rea_7_without_a_person_the_run_ends_where_he_was_to_speak() -> None:
+    world = along("A -> H -> B")
+    world.answer = failing("H")
+    _, output = world.run()
+    assert (output.status, [message.role for message in output.output]) == ("error", ["A", "H"])
+
+
+def test_rea_7_an_agent_called_h_is_an_agent() -> None:
+    world = along("A -> H", agents=[*ABC, agent("H")])
+    world.run()
+    assert all(isinstance(call.request, ModelRequest) for call in world.asked)
 
 
 @pytest.mark.parametrize("flow", ["A,B", "A , B", "A,B,", " A,\n\tB , "])
@@ -99,8 +130,8 @@ def test_names_with_separators_are_written_as_json_strings() -> None:
     names = ["B -> C, 日本", 'say "hi"', '"Q', " blank ", "back\\slash", "a b"]
     agents = {name: item_of(agents=[agent(name)]).spec.agents[0] for name in names}
     flow = " -> ".join(json.dumps(name) for name in names)
-    assert [[each.agent_name for each in step] for step in parse_flow(flow, agents)] == [[name] for name in names]
-    assert [step[0].agent_name for step in parse_flow('a b -> say "hi" -> "Q', agents)] == ["a b", 'say "hi"', '"Q']
+    assert parse_flow(flow, agents) == tuple((agents[name],) for name in names)
+    assert parse_flow('a b -> say "hi" -> "Q', agents) == tuple((agents[name],) for name in ("a b", 'say "hi"', '"Q'))
 
 
 def test_a_long_hostile_flow_is_read_in_linear_time() -> None:

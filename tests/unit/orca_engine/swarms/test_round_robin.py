@@ -20,7 +20,7 @@ def test_each_agent_speaks_in_turn_with_the_whole_transcript() -> None:
     assert [call.name for call in world.asked] == ["A", "B", "C"] * 2
     assert world.most_open == 1
     assert len(world.asked) == calls_at_most(world.item.spec)
-    assert "You are agent 2 of 3, B. Before you speaks A, after you C." in world.asked[1].request.messages[-1].content
+    assert "You are agent 2 of 3, B. Before you speaks A, after you C." in world.asked[1].asked.messages[-1].content
     assert all(f"out({name},1.{step}.0.0.0)" in prompt(world.asked[3]) for step, name in enumerate("ABC"))
     assert [message.role for message in output.output] == ["A", "B", "C"] * 2
 

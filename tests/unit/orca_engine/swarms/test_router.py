@@ -44,7 +44,7 @@ def test_mar_1_the_chosen_agent_sees_its_task_alone() -> None:
     _, output = world.run()
     assert [call.name for call in world.asked] == ["Router", "B"]
     assert all(f"- {name}: does {name.lower()}" in prompt(world.asked[0]) for name in "ABC")
-    assert [message.content for message in world.asked[1].request.messages] == ["You are B.", "task for b"]
+    assert [message.content for message in world.asked[1].asked.messages] == ["You are B.", "task for b"]
     assert [message.role for message in output.output] == ["B"]
     assert output.status == "success"
 
@@ -86,7 +86,7 @@ def test_mar_3_a_wrong_hand_off_is_repaired_once_and_then_an_error_that_says_so(
 def test_mar_3_an_empty_answer_is_not_sent_back() -> None:
     world = routed(" ", [to("A")])
     world.run()
-    assert [message.role for message in world.asked[1].request.messages[-2:]] == ["user", "user"]
+    assert [message.role for message in world.asked[1].asked.messages[-2:]] == ["user", "user"]
 
 
 def test_mar_3_a_repaired_hand_off_counts() -> None:
@@ -94,7 +94,7 @@ def test_mar_3_a_repaired_hand_off_counts() -> None:
     _, output = world.run()
     assert [call.name for call in world.asked] == ["Router", "Router", "A"]
     assert output.status == "success"
-    repair = world.asked[1].request.messages
+    repair = world.asked[1].asked.messages
     assert [message.role for message in repair[-3:]] == ["user", "assistant", "user"]
 
 
@@ -102,16 +102,16 @@ def test_mar_3_a_repaired_hand_off_counts() -> None:
 def test_mar_4_an_empty_task_is_the_original_one(task: str | None) -> None:
     world = routed([to("B", task)])
     world.run()
-    assert [message.content for message in world.asked[1].request.messages] == ["You are B.", "TASK"]
+    assert [message.content for message in world.asked[1].asked.messages] == ["You are B.", "TASK"]
 
 
 def test_mar_6_the_router_has_the_first_agents_model_unless_the_spec_names_another() -> None:
     world = routed([to("B")])
     world.run()
-    assert (world.asked[0].request.model, world.asked[0].request.max_tokens) == ("ma", 11)
+    assert (world.asked[0].asked.model, world.asked[0].asked.max_tokens) == ("ma", 11)
     world = routed([to("B")], lead={"agent_name": "Desk", "model_name": "mr"})
     world.run()
-    assert (world.asked[0].name, world.asked[0].request.model) == ("Desk", "mr")
+    assert (world.asked[0].name, world.asked[0].asked.model) == ("Desk", "mr")
 
 
 def test_the_bound_counts_the_repair_and_every_agent() -> None:

@@ -17,7 +17,7 @@ def test_seq_1_each_agent_reads_the_task_and_all_earlier_answers() -> None:
     _, output = world.run()
     assert [call.name for call in world.asked] == ["A", "B", "C"]
     assert world.most_open == 1
-    _, second, third = ([message.content for message in call.request.messages] for call in world.asked)
+    _, second, third = ([message.content for message in call.asked.messages] for call in world.asked)
     assert second == ["You are B.", "TASK", "A: out(A,1.0.0.0.0)"]
     assert third == ["You are C.", "TASK", "A: out(A,1.0.0.0.0)", "B: out(B,1.1.0.0.0)"]
     assert [message.role for message in output.output] == ["A", "B", "C"]
@@ -28,7 +28,7 @@ def test_seq_2_a_second_pass_shows_an_agent_its_own_answer_as_assistant() -> Non
     world = chain(agents=ABC[:2], max_loops=2)
     _, output = world.run()
     assert [call.name for call in world.asked] == ["A", "B", "A", "B"]
-    turns = [(message.role, message.content) for message in world.asked[2].request.messages]
+    turns = [(message.role, message.content) for message in world.asked[2].asked.messages]
     assert turns[2:] == [("assistant", "out(A,1.0.0.0.0)"), ("user", "B: out(B,1.1.0.0.0)")]
     assert len(output.output) == 4
 
@@ -55,7 +55,7 @@ def test_seq_5_of_an_agents_own_loops_only_the_last_answer_is_shared() -> None:
     world = chain(agents=[agent("A", max_loops=3), *ABC[1:]])
     _, output = world.run()
     assert len(world.asked) == 5
-    shown = " ".join(message.content for message in world.asked[3].request.messages)
+    shown = " ".join(message.content for message in world.asked[3].asked.messages)
     assert "out(A,1.0.0.2.0)" in shown
     assert "out(A,1.0.0.0.0)" not in shown
     assert [message.content for message in output.output] == ["out(A,1.0.0.2.0)", "out(B,1.1.0.0.0)", "out(C,1.2.0.0.0)"]
@@ -64,7 +64,7 @@ def test_seq_5_of_an_agents_own_loops_only_the_last_answer_is_shared() -> None:
 def test_an_agents_own_loops_show_it_its_own_answers_and_end_with_a_user_turn() -> None:
     world = chain(agents=[agent("A", max_loops=3)])
     world.run()
-    turns = [(message.role, message.content) for message in world.asked[2].request.messages]
+    turns = [(message.role, message.content) for message in world.asked[2].asked.messages]
     assert turns[1:] == [
         ("user", "TASK"),
         ("assistant", "out(A,1.0.0.0.0)"),

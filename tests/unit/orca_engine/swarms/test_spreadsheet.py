@@ -39,7 +39,7 @@ def test_spr_3_a_failed_row_has_its_error_and_does_not_count() -> None:
 def test_spr_4_each_row_has_its_own_task() -> None:
     world = sheet(task=None, tasks=["TA", "TB", "TC"])
     _, output = world.run()
-    assert [[message.content for message in call.request.messages] for call in world.asked] == [
+    assert [[message.content for message in call.asked.messages] for call in world.asked] == [
         ["You are A.", "TA"],
         ["You are B.", "TB"],
         ["You are C.", "TC"],

@@ -1,0 +1,152 @@
+"""One visit to one agent: its own loops, the tools it calls on the way, and an answer that must have a form.
+
+A loop ends with an answer. Before it the agent may call tools, for as many rounds as it has; and an answer that does not fulfil
+the agent's schema is pointed out to it once. The agent reads what it said and what its tools returned within the visit; of all
+that only the last answer leaves it. A call that failed, or a stop, ends the visit. So does a budget of which not enough is left
+for the next call: then nothing more is asked, and the outcome is a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from orca_engine import schema, tools
+from orca_engine.item import Item
+from orca_engine.ledger import Allowance
+from orca_engine.machine import Call, all_of, ask, ask_model
+from orca_engine.tools import Toolbox, rounds_of, told
+from orca_engine.transcript import Transcript, messages_for
+from orca_protocol.journal import Outcome, Path, Stop
+from orca_protocol.model import Answer, Failure, Message, ModelRequest, ToolCall
+from orca_protocol.spec import AgentSpec
+from orca_protocol.world import ToolRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """An agent that is ready to speak: its system message is written and its tools are known."""
+
+    agent: AgentSpec
+    system: str | None
+    toolbox: Toolbox = field(default_factory=Toolbox)
+
+
+def calls_of(agent: AgentSpec) -> int:
+    """Return how many calls of its model one visit makes at most."""
+    return agent.max_loops * (1 + rounds_of(agent) + (agent.response_schema is not None))
+
+
+def tool_calls_of(agent: AgentSpec) -> int:
+    """Return how many tools one visit calls at most."""
+    return agent.max_loops * rounds_of(agent) * tools.CALLS_AT_ONCE
+
+
+class Visit:
+    """One visit; ``place`` is the path of its first call. With ``is_decision`` the answer's form is the asker's business."""
+
+    def __init__(
+        self,
+        item: Item,
+        speaker: Speaker,
+        place: Path,
+        transcript: Transcript,
+        after: Sequence[Message] = (),
+        *,
+        is_decision: bool = False,
+    ) -> None:
+        self._item = item
+        self._speaker = speaker
+        self._place = place
+        self._transcript = transcript
+        self._after = after
+        self._schema = None if is_decision else speaker.agent.response_schema
+        self._turn = 0
+        self._own: list[Message] = []
+
+    def request(self) -> ModelRequest:
+        """Return what the agent's model is asked next."""
+        agent, toolbox = self._speaker.agent, self._speaker.toolbox
+        messages = messages_for(agent.agent_name, self._speaker.system, self._transcript, self._after, self._own)
+        request = request_for(self._item, agent, self._path(), messages)
+        if not toolbox.tools and self._schema is None:
+            return request
+        return request.model_copy(update={"tools": toolbox.tools or None, "response_schema": self._schema})
+
+    async def outcome(self, allowance: Allowance) -> Answer | Failure | Stop:
+        """Return the agent's last answer, or why there is none."""
+        loops = self._speaker.agent.max_loops
+        while True:
+            outcome = await self._answered(allowance)
+            loops -= 1
+            if not isinstance(outcome, Answer) or not loops:
+                return outcome
+            self._own.append(Message(role="assistant", content=outcome.content))
+
+    async def _answered(self, allowance: Allowance) -> Answer | Failure | Stop:
+        rounds, repairs = rounds_of(self._speaker.agent), 1
+        while True:
+            outcome = await self._ask(allowance)
+            if not isinstance(outcome, Answer):
+                return outcome
+            calls = outcome.tool_calls or ()
+            if self._speaker.toolbox.ends_with(calls):
+                return outcome
+            if calls:
+                if not rounds:
+                    return Failure(code="tool_rounds", detail="the agent still called tools when its rounds of them were used up")
+                rounds -= 1
+                stop = await self._use(outcome, calls)
+                if stop is not None:
+                    return stop
+                continue
+            wrong = None if self._schema is None else schema.difference(outcome.content, self._schema)
+            if wrong is None:
+                return outcome
+            if not repairs:
+                return Failure(code="schema_unfulfilled", detail=f"after one repair question still: {wrong}")
+            repairs -= 1
+            self._repair(outcome.content, wrong)
+
+    async def _ask(self, allowance: Allowance) -> Answer | Failure | Stop:
+        request = self.request()
+        if not allowance.covers(request):
+            return Stop(reason="budget")
+        outcome = await ask_model(Call(self._path(), self._speaker.agent.agent_name, request))
+        allowance.charge(request, outcome)
+        self._turn += 1
+        return outcome
+
+    async def _use(self, answer: Answer, calls: Sequence[ToolCall]) -> Stop | None:
+        asked = self._speaker.toolbox.asked(calls)
+        outcomes = await all_of(self._called(tool, place) for place, tool in enumerate(asked, start=1))
+        stop = next((outcome for outcome in outcomes if isinstance(outcome, Stop)), None)
+        if stop is None:
+            self._own.append(Message(role="assistant", content=answer.content, tool_calls=tuple(calls)))
+            self._own.extend(told(call, outcome) for call, outcome in zip(calls, outcomes, strict=True))
+        return stop
+
+    async def _called(self, tool: ToolRequest | str, place: int) -> Outcome | str:
+        if isinstance(tool, str):
+            return tool
+        path = self._place._replace(turn=self._turn - 1, tool=place)
+        return await ask(Call(path, self._speaker.agent.agent_name, tool))
+
+    def _repair(self, said: str, wrong: str) -> None:
+        if said.strip():  # providers take no empty message
+            self._own.append(Message(role="assistant", content=said))
+        self._own.append(Message(role="user", content=f"{wrong} Answer again, with the JSON alone."))
+
+    def _path(self) -> Path:
+        return self._place._replace(turn=self._turn)
+
+
+def request_for(item: Item, agent: AgentSpec, path: Path, messages: tuple[Message, ...]) -> ModelRequest:
+    """Return the provider-neutral request of one call."""
+    return ModelRequest(
+        model=agent.model_name,
+        messages=messages,
+        max_tokens=agent.max_tokens,
+        temperature=agent.temperature,
+        seed=item.seed(path),
+    )
