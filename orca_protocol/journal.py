@@ -51,6 +51,7 @@ class Stop(Strict):
 Outcome = Answer | Offer | ToolResult | FetchedImage | Input | Failure | Stop
 Kind = Literal["answer", "offer", "tool", "image", "input", "error", "stop"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+_NOTHING_SAID: dict[Kind, None] = dict.fromkeys(_KINDS)
 _KIND_OF: dict[type[Any], Kind] = {
     Answer: "answer",
     Offer: "offer",
@@ -107,7 +108,7 @@ class Entry(Strict):
 
 
 def _refuse_mispaired(request: Request, kind: Kind) -> None:
-    wanted = _ANSWERS.get(getattr(request, "asks", ""), "answer")
+    wanted: Kind = "answer" if isinstance(request, ModelRequest) else _ANSWERS[request.asks]
     if kind not in {wanted, "error", "stop"}:
         raise ValueError(f"what was asked is answered by {wanted!r}, not by {kind!r}")
 
@@ -118,7 +119,7 @@ def entry_for(
     """Return the entry that records ``outcome`` at ``path``. Its parts are valid already: only whether they fit is looked at."""
     kind: Kind = "stop" if isinstance(outcome, Stop) else _KIND_OF[type(outcome)]
     _refuse_mispaired(request, kind)
-    said: dict[str, Any] = {kind: outcome.reason if isinstance(outcome, Stop) else outcome}
+    said: dict[str, Any] = {**_NOTHING_SAID, kind: outcome.reason if isinstance(outcome, Stop) else outcome}
     return Entry.model_construct(
         path=(path.loop, path.step, path.visit, path.turn, path.tool),
         kind=kind,
