@@ -48,10 +48,10 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial or error."""
-    import asyncio
+    import uvloop
 
     try:
-        return asyncio.run(_run(spec, follow, out, resume, timeout, as_json))
+        return uvloop.run(_run(spec, follow, out, resume, timeout, as_json))
     except OrcaError as error:
         show_error(error, as_json=as_json)
         return 1
