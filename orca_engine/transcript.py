@@ -21,6 +21,7 @@ from orca_protocol.spec import AgentSpec
 #: assistant turns in a row
 GO_ON = "Go on with the task, building on what has been said so far."
 _GO_ON = Message(role="user", content=GO_ON)
+_USUAL_ROLE = AgentSpec.model_fields["role"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,24 @@ class Turn:
         return replace(self, task=task)
 
 
-@dataclass(frozen=True, slots=True)
 class _Said:
-    """One answer as its author sees it, and as everybody else does. Made once: readers share the strings."""
+    """One answer as its author sees it, and as everybody else does: made for the first reader, shared by all."""
 
-    name: str
-    to_author: Message
-    to_others: Message
+    __slots__ = ("_text", "_to_author", "_to_others", "name")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self._text = text
+        self._to_author: Message | None = None
+        self._to_others: Message | None = None
+
+    def seen_by(self, name: str) -> Message:
+        """Return it as the agent ``name`` sees it."""
+        if name == self.name:
+            self._to_author = self._to_author or Message(role="assistant", content=self._text)
+            return self._to_author
+        self._to_others = self._to_others or Message(role="user", content=f"{self.name}: {self._text}")
+        return self._to_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class Transcript:
     def plus(self, step: Iterable[Turn]) -> Transcript:
         """Return the transcript with the turns of one more step."""
         turns = tuple(step)
-        said = tuple(_said(turn.name, turn.text) for turn in turns if turn.text is not None)
+        said = tuple(_Said(turn.name, text) for turn in turns if (text := turn.text) is not None)
         return Transcript(self.opening, self.turns + turns, turns, self._said + said)
 
     def ending_with(self, turns: Iterable[Turn]) -> Transcript:
@@ -90,7 +102,7 @@ class Transcript:
 
     def seen_by(self, name: str) -> Iterator[Message]:
         """Give the answers so far as the agent ``name`` sees them."""
-        return (said.to_author if said.name == name else said.to_others for said in self._said)
+        return (said.seen_by(name) for said in self._said)
 
 
 def messages_for(
@@ -112,10 +124,6 @@ def messages_for(
 
 def system_message(agent: AgentSpec, prompt: str | None, rules: str | None) -> str | None:
     """Return the agent's system message: its prompt, its role unless that is the default one, the swarm's rules."""
-    role = f"Your role: {agent.role}" if agent.role != AgentSpec.model_fields["role"].default else None
+    role = f"Your role: {agent.role}" if agent.role != _USUAL_ROLE else None
     parts = [part for part in (prompt, role, rules) if part]
     return "\n\n".join(parts) or None
-
-
-def _said(name: str, text: str) -> _Said:
-    return _Said(name, Message(role="assistant", content=text), Message(role="user", content=f"{name}: {text}"))

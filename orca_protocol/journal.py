@@ -50,6 +50,8 @@ class Stop(Strict):
 #: what the world can put at a path
 Outcome = Answer | Offer | ToolResult | FetchedImage | Input | Failure | Stop
 Kind = Literal["answer", "offer", "tool", "image", "input", "error", "stop"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_NOTHING_SAID: dict[str, Any] = dict.fromkeys(_KINDS)
 _KIND_OF: dict[type[Any], Kind] = {
     Answer: "answer",
     Offer: "offer",
@@ -85,12 +87,10 @@ class Entry(Strict):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Entry:
-        present = [name for name in get_args(Kind) if getattr(self, name) is not None]
+        present = [name for name in _KINDS if getattr(self, name) is not None]
         if present != [self.kind]:
             raise ValueError(f"an entry of kind {self.kind!r} must hold exactly {self.kind!r}; it holds {present}")
-        wanted = _ANSWERS.get(getattr(self.request, "asks", ""), "answer")
-        if self.kind not in {wanted, "error", "stop"}:
-            raise ValueError(f"what was asked is answered by {wanted!r}, not by {self.kind!r}")
+        _refuse_mispaired(self.request, self.kind)
         return self
 
     @property
@@ -107,15 +107,28 @@ class Entry(Strict):
         return outcome
 
 
+def _refuse_mispaired(request: Request, kind: Kind) -> None:
+    wanted: Kind = "answer" if isinstance(request, ModelRequest) else _ANSWERS[request.asks]
+    if kind not in {wanted, "error", "stop"}:
+        raise ValueError(f"what was asked is answered by {wanted!r}, not by {kind!r}")
+
+
 def entry_for(
     path: Path, name: str, request: Request, request_digest: str, outcome: Outcome, attempts: Sequence[Attempt] = ()
 ) -> Entry:
-    """Return the entry that records ``outcome`` at ``path``."""
-    fields: dict[str, Any] = {"path": tuple(path), "name": name, "request": request, "request_digest": request_digest}
-    if isinstance(outcome, Stop):
-        return Entry(kind="stop", stop=outcome.reason, attempts=tuple(attempts), **fields)
-    fields[_KIND_OF[type(outcome)]] = outcome
-    return Entry(kind=_KIND_OF[type(outcome)], attempts=tuple(attempts), **fields)
+    """Return the entry that records ``outcome`` at ``path``. Its parts are valid already: only whether they fit is looked at."""
+    kind: Kind = "stop" if isinstance(outcome, Stop) else _KIND_OF[type(outcome)]
+    _refuse_mispaired(request, kind)
+    said: dict[str, Any] = {**_NOTHING_SAID, kind: outcome.reason if isinstance(outcome, Stop) else outcome}
+    return Entry.model_construct(
+        path=(path.loop, path.step, path.visit, path.turn, path.tool),
+        kind=kind,
+        name=name,
+        request_digest=request_digest,
+        request=request,
+        attempts=tuple(attempts),
+        **said,
+    )
 
 
 def journal_bytes(entries: Iterable[Entry]) -> bytes:

@@ -114,6 +114,8 @@ class AgentSpec(Strict):
     @property
     def sources(self) -> tuple[str, ...]:
         """The MCP servers that offer the agent tools, each once."""
+        if self.mcp_servers is None and self.mcp_url is None:  # asked for very often, and nearly always so
+            return ()
         return tuple(dict.fromkeys((*(self.mcp_servers or ()), *(() if self.mcp_url is None else (self.mcp_url,)))))
 
 

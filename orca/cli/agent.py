@@ -19,7 +19,8 @@ def agent(
     as_json: AsJson = False,
 ) -> int:
     """Serve runs over HTTP until it is stopped; runs under way are then handed back and go on at the next start."""
-    import asyncio
+
+    import uvloop
 
     from orca.agent_service import run_agent
     from orca.cli.logs import log_to_stderr
@@ -36,5 +37,5 @@ def agent(
         else:
             note(f"listening on {address}; routes: {address}/docs; stop with Ctrl-C")
 
-    asyncio.run(run_agent(settings, host=host, port=port, workers=workers, ready=ready))
+    uvloop.run(run_agent(settings, host=host, port=port, workers=workers, ready=ready))
     return 0

@@ -22,7 +22,7 @@ def node(
     as_json: AsJson = False,
 ) -> int:
     """Join the network that the environment names (docs/settings.md), until told to stop."""
-    import asyncio
+    import uvloop
 
     from orca.cli.logs import log_to_stderr
     from orca.network_settings import NetworkSettings, load
@@ -39,7 +39,7 @@ def node(
         else:
             note(f"node {where['key']}: {where['url']} for its owner, {where['gateway']} for everybody; stop with Ctrl-C")
 
-    asyncio.run(
+    uvloop.run(
         run_node(
             settings,
             load(NetworkSettings),

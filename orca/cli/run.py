@@ -56,10 +56,10 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial, error, or a person must say something first."""
-    import asyncio
+    import uvloop
 
     try:
-        return asyncio.run(_run(spec, follow, out, resume, timeout, tuple(inputs or ()), as_json))
+        return uvloop.run(_run(spec, follow, out, resume, timeout, tuple(inputs or ()), as_json))
     except OrcaError as error:
         show_error(error, as_json=as_json)
         return 1

@@ -2,65 +2,49 @@
 
 Whatever was asked to be written while a commit was under way is written by the next one, in one transaction with
 synchronous=FULL; so 200 agents that answer at once cost a few commits, not 200. All entries of a batch are one SQL
-statement over a JSON array: the thread gives up the interpreter lock once a batch and not once a row.
+statement: the thread gives up the interpreter lock once a batch and not once a row.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from orca_agent.store import sqlite_file
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
-from orca_agent.store.waves import waves
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
 
 T = TypeVar("T")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, item_id TEXT NOT NULL, spec BLOB NOT NULL, epoch INTEGER NOT NULL,
-    started REAL NOT NULL, deadline REAL, status TEXT, finished REAL
-);
-CREATE INDEX IF NOT EXISTS runs_by_item ON runs (item_id, started);
-CREATE TABLE IF NOT EXISTS entries (
-    run_id TEXT NOT NULL REFERENCES runs (id), path TEXT NOT NULL,
-    asked INTEGER NOT NULL, asked_at TEXT, entry TEXT,
-    PRIMARY KEY (run_id, path)
-) WITHOUT ROWID;
-"""
-
-# Both statements change nothing, and return nothing, where the run has another epoch or the path has its entry already.
+# Both statements leave out, and do not count, a row whose run has another epoch or whose path has its entry already.
 _INTEND = """
-INSERT INTO entries (run_id, path, asked, asked_at)
+INSERT INTO asked (run_id, path, times, at)
 SELECT runs.id, path.value, 1, :at FROM json_each(:paths) AS path JOIN runs ON runs.id = :run AND runs.epoch = :epoch
- WHERE true
-    ON CONFLICT (run_id, path) DO UPDATE SET asked = entries.asked + 1, asked_at = excluded.asked_at WHERE entries.entry IS NULL
-RETURNING path
+ WHERE NOT EXISTS (SELECT 1 FROM entries WHERE entries.run_id = runs.id AND entries.path = path.value)
+    ON CONFLICT (run_id, path) DO UPDATE SET times = asked.times + 1, at = excluded.at
 """
-
-# A row is [run id, epoch, path, entry].
 _APPEND = """
-INSERT INTO entries (run_id, path, asked, entry)
-SELECT runs.id, json_extract(row.value, '$[2]'), 0, json_extract(row.value, '$[3]')
-  FROM json_each(?) AS row JOIN runs ON runs.id = json_extract(row.value, '$[0]') AND runs.epoch = json_extract(row.value, '$[1]')
+INSERT INTO entries (run_id, path, entry)
+SELECT runs.id, row.column3, row.column4 FROM (VALUES {rows}) AS row JOIN runs ON runs.id = row.column1 AND runs.epoch = row.column2
  WHERE true
-    ON CONFLICT (run_id, path) DO UPDATE SET entry = excluded.entry WHERE entries.entry IS NULL
-RETURNING run_id, path
+    ON CONFLICT (run_id, path) DO NOTHING
 """
+#: rows of one statement; what is missing to a power of two is nothing, so that the same few statements come again and again
+_ROWS_MAX = 256
+_NO_ROW = (None, None, None, None)
 
 _RUN = "SELECT id, item_id, spec, started, deadline, status, finished FROM runs"
 
@@ -80,10 +64,17 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Append:
-    """A row for ``_APPEND``."""
+    """A row for ``_APPEND``: run id, epoch, path, entry."""
 
     done: _Done
     row: _Row
+
+
+_Batch = list[_Work | _Append]
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves the writer
+    """One of a batch's entries was not taken: the whole batch is written again, one by one, to know which."""
 
 
 class SqliteJournal:
@@ -91,7 +82,8 @@ class SqliteJournal:
 
     def __init__(self, path: FilePath) -> None:
         self._path = path
-        self._jobs: queue.SimpleQueue[_Work | _Append | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._put_now: _Batch = []
         self._thread: threading.Thread | None = None
 
     async def begin(self, run: RunRecord) -> Hold:
@@ -117,7 +109,7 @@ class SqliteJournal:
 
     async def entries(self, run_id: str) -> tuple[Entry, ...]:
         """Return what was recorded, in path order."""
-        sql = "SELECT entry FROM entries WHERE run_id = ? AND entry IS NOT NULL"
+        sql = "SELECT entry FROM entries WHERE run_id = ?"
         rows = await self._do(lambda db: db.execute(sql, (run_id,)).fetchall())
         try:
             return tuple(sorted((Entry.model_validate_json(row[0]) for row in rows), key=lambda entry: entry.path))
@@ -126,16 +118,16 @@ class SqliteJournal:
 
     async def lost(self, run_id: str) -> tuple[Lost, ...]:
         """Return the calls that were asked and have no entry."""
-        sql = "SELECT path, asked, asked_at FROM entries WHERE run_id = ? AND entry IS NULL"
+        sql = """SELECT path, times, at FROM asked WHERE run_id = ?
+                    AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.run_id = asked.run_id AND entries.path = asked.path)"""
         rows = await self._do(lambda db: db.execute(sql, (run_id,)).fetchall())
-        return tuple(
-            sorted((Lost(Path(*map(int, path.split("."))), asked, at) for path, asked, at in rows), key=lambda lost: lost.path)
-        )
+        found = (Lost(Path(*map(int, path.split("."))), times, at) for path, times, at in rows)
+        return tuple(sorted(found, key=lambda lost: lost.path))
 
     async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
         """Record that the calls at ``paths`` are about to be asked."""
         values = {"run": hold.run_id, "epoch": hold.epoch, "at": asked_at, "paths": json.dumps([str(path) for path in paths])}
-        if len(await self._do(lambda db: db.execute(_INTEND, values).fetchall())) != len(paths):
+        if await self._do(lambda db: db.execute(_INTEND, values).rowcount) != len(paths):
             raise _taken_over(hold.run_id)
 
     async def append(self, hold: Hold, entry: Entry) -> None:
@@ -155,6 +147,8 @@ class SqliteJournal:
 
     async def close(self) -> None:
         """Write what is due and stop the writer."""
+        if self._put_now:
+            self._flush()
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -166,35 +160,40 @@ class SqliteJournal:
         return await done
 
     def _put(self, job: _Work | _Append) -> None:
+        """Give the writer a job, together with all others of this turn of the event loop."""
+        if not self._put_now:
+            job.done.get_loop().call_soon(self._flush)
+        self._put_now.append(job)
+
+    def _flush(self) -> None:
+        batch, self._put_now = self._put_now, []
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
-        self._jobs.put(job)
+        self._jobs.put(batch)
 
     def _serve(self) -> None:
         db: sqlite3.Connection | None = None
-        while (first := self._jobs.get()) is not None:
-            batch = [first, *self._waiting()]
+        while (batch := self._jobs.get()) is not None:
+            batch = [*batch, *self._waiting()]
             try:
-                db = db or _open(self._path)
-                with db:
-                    db.execute("BEGIN IMMEDIATE")
-                    news = _write(db, batch)
+                db = db or sqlite_file.opened(self._path)
+                news = _write(db, batch)
             except Exception as error:  # noqa: BLE001 - the thread's outermost loop: whoever waits must be told, whatever it was
                 news = [(job.done, error) for job in batch]
             _tell([(done, self._explained(result)) for done, result in news])
         if db is not None:
             db.close()
 
-    def _waiting(self) -> list[_Work | _Append]:
+    def _waiting(self) -> _Batch:
         """Return what was put meanwhile; the end of all work is left for its turn."""
-        jobs: list[_Work | _Append] = []
+        jobs: _Batch = []
         while not self._jobs.empty():
-            job = self._jobs.get()
-            if job is None:
+            batch = self._jobs.get()
+            if batch is None:
                 self._jobs.put(None)
                 break
-            jobs.append(job)
+            jobs += batch
         return jobs
 
     def _explained(self, result: Any) -> Any:
@@ -203,63 +202,57 @@ class SqliteJournal:
         return result
 
 
-def _write(db: sqlite3.Connection, batch: Sequence[_Work | _Append]) -> _News:
-    """Do the whole batch. One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
+def _write(db: sqlite3.Connection, batch: _Batch) -> _News:
+    """Write the whole batch in one transaction."""
+    try:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            return _together(db, batch)
+    except _Refused:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            return _each(db, batch)
+
+
+def _together(db: sqlite3.Connection, batch: _Batch) -> _News:
+    """Write all entries at once, after everything else. Raises _Refused if one of them is not taken."""
     news: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
     appends = [job for job in batch if isinstance(job, _Append)]
-    for wave in waves(appends, key=lambda job: (job.row[0], job.row[2])):
-        rows = json.dumps([job.row for job in wave], ensure_ascii=False)
-        written = _attempt(functools.partial(_append, rows), db)
-        news += [(job.done, _append_result(job.row, written)) for job in wave]
-    return news
+    for start in range(0, len(appends), _ROWS_MAX):
+        rows = [job.row for job in appends[start : start + _ROWS_MAX]]
+        written = _attempt(lambda db, rows=rows: _append(db, rows), db)  # type: ignore[misc]
+        if written != len(rows):
+            raise _Refused
+    return news + [(job.done, None) for job in appends]
 
 
-def _append(rows: str, db: sqlite3.Connection) -> set[tuple[str, str]]:
-    return set(db.execute(_APPEND, (rows,)).fetchall())
+def _each(db: sqlite3.Connection, batch: _Batch) -> _News:
+    """One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
+    works: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
+    return works + [(job.done, _appended(db, job.row)) for job in batch if isinstance(job, _Append)]
+
+
+def _appended(db: sqlite3.Connection, row: _Row) -> Any:
+    written = _attempt(lambda db: _append(db, [row]), db)
+    return (None if written else _taken_over(row[0])) if isinstance(written, int) else written
+
+
+def _append(db: sqlite3.Connection, rows: Sequence[_Row]) -> int:
+    """Return how many of ``rows`` were taken."""
+    size = 1 << (len(rows) - 1).bit_length()
+    values = chain.from_iterable((*rows, *repeat(_NO_ROW, size - len(rows))))
+    return db.execute(_APPEND.format(rows=",".join(["(?,?,?,?)"] * size)), tuple(values)).rowcount
 
 
 def _attempt(work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> Any:
     """Return the result, or the database's error as a value; raise it if the transaction is gone, and with it the others' work."""
+    inside = db.in_transaction
     try:
         return work(db)
     except sqlite3.Error as error:
-        if not db.in_transaction:
+        if inside and not db.in_transaction:
             raise
         return error
-
-
-def _append_result(row: _Row, written: set[tuple[str, str]] | sqlite3.Error) -> Any:
-    if isinstance(written, sqlite3.Error):
-        return written
-    return None if (row[0], row[2]) in written else _taken_over(row[0])
-
-
-def _open(path: FilePath) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=30, isolation_level=None)  # transactions are begun by hand
-    try:
-        _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        _patiently(lambda: db.executescript(_SCHEMA))
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _patiently(work: Callable[[], object]) -> None:
-    """Try for some seconds: of two processes that open a new file at once, SQLite sends one away without waiting."""
-    for _ in range(100):
-        try:
-            work()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            time.sleep(0.05)
-        else:
-            return
-    work()
 
 
 def _tell(news: _News) -> None:

@@ -132,10 +132,11 @@ class ModelCalls:
             self._announced.add(request.model)
             self._on_event(ModelResolved(request.model, found.provider.name, found.model, found.alias is not None))
 
-        stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text)))
+        stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text))) if self._follow else None
 
         def on_restart() -> None:
-            stream.drop()
+            if stream is not None:
+                stream.drop()
             self._on_event(CallRestarted(call.path, call.name))
 
         asked = await ask(
@@ -143,12 +144,13 @@ class ModelCalls:
             found.model,
             request,
             policy=self._policy,
-            on_delta=stream.add if self._follow else None,
+            on_delta=None if stream is None else stream.add,
             images=self._reached.images,
             on_restart=on_restart,
             clock=self._clock,
         )
-        stream.end()
+        if stream is not None:
+            stream.end()
         return asked
 
     def _lost_attempts(self, path: Path) -> list[Attempt]:

@@ -71,6 +71,7 @@ class LiveRun(Generic[T]):
         self._due: deque[Call] = deque()
         self._entries: list[Entry] = []
         self._open: dict[Path, asyncio.Task[None]] = {}
+        self._digests: dict[Path, str] = {}
         self._group = asyncio.TaskGroup()
         self._stopped: StopReason | None = None
 
@@ -133,14 +134,16 @@ class LiveRun(Generic[T]):
     async def _begin(self, batch: Sequence[Call]) -> None:
         if self._stopped is None:
             await self._world.intend(batch)
-        for call in batch[1:]:
+        for call in batch:
             self._group.create_task(self._serve(call))
-        await self._serve(batch[0])
+        await asyncio.sleep(0)  # now they are asked; what their entries need beside the answer is made while it is far away
+        for call in (call for call in batch if call.path in self._open):
+            self._digests[call.path] = digest_of(call.request.document())
 
     async def _serve(self, call: Call) -> None:
         outcome, attempts = await self._answer(call)
         self._free += 1
-        digest = digest_of(call.request.document())
+        digest = self._digests.pop(call.path, None) or digest_of(call.request.document())
         entry = entry_for(call.path, call.name, call.request, digest, outcome, attempts)
         await self._world.record(call, entry)
         self._proceed(self._take(call, entry))

@@ -9,6 +9,7 @@ server. ``bare``: the same calls by our client alone, which is what can be had a
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -19,30 +20,38 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 if TYPE_CHECKING:
+    from orca_agent.models.http import HttpClient
+    from orca_agent.models.registry import Registry
     from orca_agent.store.journal import Journal
 
-#: workload → (agents, swarm type, latencies on the critical path)
+TASK = "Analyze market trends for AI and tech sectors"
+
+#: workload → (swarms at once, agents of each, swarm type, calls, latencies on the critical path)
 WORKLOADS = {
-    "con1": (1, "ConcurrentWorkflow", 1),
-    "con10": (10, "ConcurrentWorkflow", 1),
-    "con50": (50, "ConcurrentWorkflow", 1),
-    "con200": (200, "ConcurrentWorkflow", 1),
-    "con2000": (2000, "ConcurrentWorkflow", 1),
-    "seq10": (10, "SequentialWorkflow", 10),
+    "con1": (1, 1, "ConcurrentWorkflow", 1, 1),
+    "con10": (1, 10, "ConcurrentWorkflow", 10, 1),
+    "con50": (1, 50, "ConcurrentWorkflow", 50, 1),
+    "con200": (1, 200, "ConcurrentWorkflow", 200, 1),
+    "con2000": (1, 2000, "ConcurrentWorkflow", 2000, 1),
+    "multi20x10": (20, 10, "ConcurrentWorkflow", 200, 1),
+    "seq10": (1, 10, "SequentialWorkflow", 10, 10),
+    "moa10": (1, 10, "MixtureOfAgents", 11, 2),
 }
 
 
-def spec_of(workload: str) -> bytes:
-    """Return the work item."""
-    agents, swarm_type, _ = WORKLOADS[workload]
+def spec_of(workload: str, number: int = 0) -> bytes:
+    """Return the work item; ``number`` tells those apart that run at once."""
+    _, agents, swarm_type, _, _ = WORKLOADS[workload]
     listed = [
         {"agent_name": f"A{number}", "model_name": "scripted", "system_prompt": f"AGENT:A{number}", "max_tokens": 256}
         for number in range(agents)
     ]
-    return json.dumps(
-        {"task": "Analyze market trends for AI and tech sectors", "swarm_type": swarm_type, "agents": listed}
-    ).encode()
+    spec = {"name": f"{workload} {number}", "task": TASK, "swarm_type": swarm_type, "agents": listed}
+    lead = {"lead": {"agent_name": "Z", "model_name": "scripted", "max_tokens": 256}} if swarm_type == "MixtureOfAgents" else {}
+    return json.dumps({**spec, **lead}).encode()
 
 
 async def measure(once: Callable[[], Awaitable[None]], calls: int, repeats: int) -> dict[str, Any]:
@@ -82,34 +91,72 @@ async def orca_postgres(workload: str, base_url: str, repeats: int) -> dict[str,
 
 async def run_orca(workload: str, base_url: str, repeats: int, journal: Journal) -> dict[str, Any]:
     """Measure the runner on ``journal``, and close it."""
-    from orca_agent.models.http import HttpClient
+    swarms, _, _, calls, _ = WORKLOADS[workload]
+    specs = [spec_of(workload, number) for number in range(swarms)]
+    http, registry = models(base_url)
+
+    async def once() -> None:
+        await asyncio.gather(*(run_one(journal, registry, spec) for spec in specs))
+
+    result = await measure(once, calls, repeats)
+    for closing in (journal, registry, http):
+        await closing.close()
+    return result
+
+
+def models(base_url: str) -> tuple[HttpClient, Registry]:
+    """Return what asks the model server."""
+    from orca_agent.models.http import HttpClient, HttpSettings
     from orca_agent.models.openai import OpenAIProvider, OpenAISettings
     from orca_agent.models.registry import Registry
+
+    http = HttpClient(HttpSettings(in_flight=4096))
+    return http, Registry([OpenAIProvider(OpenAISettings(base_url, models=("scripted",)), http)], {})
+
+
+async def run_one(journal: Journal, registry: Registry, spec: bytes) -> None:
+    """Take one spec to its output."""
     from orca_agent.observe.secrets import Secrets
     from orca_agent.work.runner import Runner
     from orca_engine.item import Item
 
+    finished = await Runner(journal, registry, Secrets()).run(Item.local(spec), spec)
+    if finished.output.status != "success":
+        raise RuntimeError(f"a run ended with {finished.output.status}")
+
+
+async def waiting(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
+    """Say how much memory an agent takes that waits for its model, in kB; the model server must be slow."""
+    from orca_agent.store.sqlite import SqliteJournal
+
+    swarms, agents, _, _, _ = WORKLOADS[workload]
     spec = spec_of(workload)
-    http = HttpClient()
-    registry = Registry([OpenAIProvider(OpenAISettings(base_url, models=("scripted",)), http)], {})
+    with tempfile.TemporaryDirectory() as folder:
+        journal = SqliteJournal(Path(folder) / "journal.db")
+        http, registry = models(base_url)
+        await run_one(journal, registry, spec_of("con1"))  # whatever is loaded lazily
+        gc.collect()
+        before = _resident_kb()
+        run = asyncio.create_task(run_one(journal, registry, spec))
+        await asyncio.sleep(float(repeats))
+        if run.done():
+            raise RuntimeError("the agents did not wait: the model server is too quick")
+        held = _resident_kb() - before
+        await run
+        for closing in (journal, registry, http):
+            await closing.close()
+    return {"kb_per_agent": held / (swarms * agents)}
 
-    async def once() -> None:
-        finished = await Runner(journal, registry, Secrets()).run(Item.local(spec), spec)
-        if finished.output.status != "success":
-            raise RuntimeError(f"a run ended with {finished.output.status}")
 
-    result = await measure(once, WORKLOADS[workload][0], repeats)
-    await journal.close()
-    await registry.close()
-    await http.close()
-    return result
+def _resident_kb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
 
 
 async def bare(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
     """Measure the client alone."""
     from orca_agent.models.http import Endpoint, HttpClient
 
-    agents, swarm_type, _ = WORKLOADS[workload]
+    _, _, swarm_type, calls, _ = WORKLOADS[workload]
     http, endpoint = HttpClient(), Endpoint.checked("bench", base_url, {}, None)
 
     async def call(number: int) -> str:
@@ -120,12 +167,15 @@ async def bare(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
 
     async def once() -> None:
         if swarm_type == "SequentialWorkflow":
-            for number in range(agents):
+            for number in range(calls):
                 await call(number)
+        elif swarm_type == "MixtureOfAgents":
+            await asyncio.gather(*map(call, range(calls - 1)))
+            await call(calls)
         else:
-            await asyncio.gather(*map(call, range(agents)))
+            await asyncio.gather(*map(call, range(calls)))
 
-    result = await measure(once, agents, repeats)
+    result = await measure(once, calls, repeats)
     await http.close()
     return result
 
@@ -135,8 +185,8 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "bare": bare}
+DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "bare": bare, "waiting": waiting}
 
 if __name__ == "__main__":
     driver, workload, base_url, repeats = sys.argv[1:]
-    print(json.dumps(asyncio.run(DRIVERS[driver](workload, base_url, int(repeats)))))
+    print(json.dumps(uvloop.run(DRIVERS[driver](workload, base_url, int(repeats)))))

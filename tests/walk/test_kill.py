@@ -56,7 +56,7 @@ def journaled(home: Path) -> int:
         return 0
     db = sqlite3.connect(database)
     try:
-        return int(db.execute("SELECT count(*) FROM entries WHERE entry IS NOT NULL").fetchone()[0])
+        return int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
     except sqlite3.OperationalError:  # killed before the tables were there
         return 0
     finally:
