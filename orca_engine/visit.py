@@ -69,9 +69,10 @@ class Visit:
         agent, toolbox = self._speaker.agent, self._speaker.toolbox
         messages = messages_for(agent.agent_name, self._speaker.system, self._transcript, self._after, self._own)
         request = request_for(self._item, agent, self._path(), messages)
-        if not toolbox.tools and self._schema is None:
+        if not toolbox.tools and self._schema is None and not agent.logprobs:
             return request
-        return request.model_copy(update={"tools": toolbox.tools or None, "response_schema": self._schema})
+        wishes = {"tools": toolbox.tools or None, "response_schema": self._schema, "logprobs": agent.logprobs or None}
+        return request.model_copy(update=wishes)
 
     async def outcome(self, allowance: Allowance) -> Answer | Failure | Stop:
         """Return the agent's last answer, or why there is none."""

@@ -62,6 +62,13 @@ class ToolDefinition(Strict):
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
+class TokenLogprob(Strict):
+    """A token of an answer and the natural logarithm of its probability, as the provider gives them."""
+
+    token: Annotated[str, Field(max_length=10_000)]
+    logprob: Annotated[str, Field(pattern=r"^-?(0|[1-9]\d{0,15})(\.\d{1,40})?$")]
+
+
 class ModelRequest(Strict):
     """One call as the engine asks it; its canonical bytes are what the request digest covers."""
 
@@ -74,6 +81,8 @@ class ModelRequest(Strict):
     tools: tuple[ToolDefinition, ...] | None = None
     #: a JSON schema that the answer's text must fulfil
     response_schema: dict[str, Any] | None = None
+    #: whether the answer's tokens are wanted with their log probabilities
+    logprobs: Literal[True] | None = None
 
 
 #: of one answer; bounded so that no sum over a journal leaves what JSON carries exactly
@@ -114,6 +123,8 @@ class Answer(Strict):
     #: ids of the generated tokens, where the provider gives them; what check 6 compares first
     tokens: tuple[Natural, ...] | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
+    #: absent where they were not asked for, or the provider gave none
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 class Failure(Strict):

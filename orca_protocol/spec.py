@@ -110,6 +110,8 @@ class AgentSpec(Strict):
     max_tool_rounds: Annotated[int, Field(ge=1, le=50)] | None = None
     #: a JSON schema that each answer must fulfil; one that does not is pointed out to the model once
     response_schema: dict[str, Any] | None = None
+    #: have the journal hold the log probability of each token, from a provider that gives them
+    logprobs: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, refuse_blind, shows_images
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, refuse_blind, refuse_logprobs, shows_images
 from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.listing import listed
@@ -74,6 +74,7 @@ class AnthropicProvider:
         """Ask once; see the port. Raises InvalidError ``temperature_out_of_range`` and ``bad_request`` before anything is sent."""
         if shows_images(request):
             refuse_blind(self.facts(model).inputs, f"{self.name}/{model}")
+        refuse_logprobs(request, f"{self.name}/{model}")
         names = ToolNames.of(request)
         body = _body(model, request, names, images)
         calls = None if request.tools is None else Calls(self._http.settings.caps, names, self.name)

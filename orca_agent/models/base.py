@@ -40,7 +40,8 @@ class Provider(Protocol):
         """Ask ``model`` once. ``on_delta`` makes the provider stream; what it got is void if an error follows.
 
         What a provider cannot do of a request it refuses by name before anything is asked: InvalidError ``tools_unsupported``,
-        ``schema_unsupported``, ``vision_unsupported``. ``images`` holds at least the images that the request names.
+        ``schema_unsupported``, ``vision_unsupported``, ``logprobs_unsupported``.
+        ``images`` holds at least the images that the request names.
         Raises only the OrcaError family, and CancelledError when the caller cancels, after which no delta is delivered.
         """
 
@@ -128,6 +129,12 @@ def answer_text(content: str | None, finish_reason: str, where: str, calls: tupl
 def shows_images(request: ModelRequest) -> bool:
     """Whether ``request`` has any."""
     return any(message.images for message in request.messages)
+
+
+def refuse_logprobs(request: ModelRequest, where: str) -> None:
+    """Raise InvalidError ``logprobs_unsupported`` where they are asked for of who gives none."""
+    if request.logprobs:
+        raise InvalidError("logprobs_unsupported", f"{where} gives no log probabilities; leave logprobs out for this agent")
 
 
 def refuse_blind(inputs: tuple[str, ...], where: str) -> None:

@@ -16,7 +16,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, shows_images
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, refuse_logprobs, shows_images
 from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
 from orca_agent.models.memory import Fit, fit_of, need_of
@@ -118,6 +118,7 @@ class LocalProvider:
             refuse_blind(("text",), model)
         if request.tools is not None:
             raise InvalidError("tools_unsupported", f"{model} was not made to call tools; name a hosted model for this agent")
+        refuse_logprobs(request, model)
         loop = asyncio.get_running_loop()
 
         def work(stop: Event) -> Answer:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, FiniteFloat, TypeAdapter
 
 from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, excerpt, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts
@@ -25,7 +26,7 @@ from orca_agent.models.sse import Event
 from orca_agent.models.tools import Calls, ToolNames, spelt
 from orca_agent.models.wire import Reported, answered, counted, encode, follow, parsed, picture, readable, reported
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, ToolDefinition
+from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, TokenLogprob, ToolDefinition
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ class OpenAIProvider:
         with self._endpoint.hushed():
             if on_delta is None:
                 data = await self._http.post(self._endpoint, "/chat/completions", encode(body))
-                return self._whole(model, data, calls)
+                return self._whole(model, data, calls, wants_logprobs=bool(request.logprobs))
             body |= {"stream": True, "stream_options": {"include_usage": True}}
             async with self._http.stream(self._endpoint, "/chat/completions", encode(body)) as chunks:
-                return await self._streamed(model, chunks, on_delta, calls)
+                return await self._streamed(model, chunks, on_delta, calls, wants_logprobs=bool(request.logprobs))
 
     async def close(self) -> None:
         """Nothing of its own to release: the HTTP client is shared."""
@@ -101,12 +102,14 @@ class OpenAIProvider:
         }
         if request.tools is not None:
             body["tools"] = [_offered(tool, names) for tool in request.tools]
+        if request.logprobs:
+            body["logprobs"] = True
         if request.response_schema is not None:
             schema = {"name": "answer", "schema": request.response_schema, "strict": is_strict(request.response_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    def _whole(self, model: str, data: bytes, calls: Calls | None = None) -> Answer:
+    def _whole(self, model: str, data: bytes, calls: Calls | None = None, *, wants_logprobs: bool = False) -> Answer:
         reply = parsed(_Reply, data, self.name)
         choice = _first(reply, self.name)
         if choice is None or choice.message is None or choice.finish_reason is None:
@@ -114,20 +117,42 @@ class OpenAIProvider:
         if choice.message.refusal:
             raise InvalidError("model_refused", f"{self.name} declined to answer: {excerpt(choice.message.refusal)}")
         _take_calls(choice.message, calls)
-        return self._answer(choice.message.content, choice.finish_reason, reply.model or model, reply.usage, calls)
+        content, logprobs = choice.message.content, _logprobs([choice.logprobs] if wants_logprobs else [], self.name)
+        return self._answer(content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
 
-    async def _streamed(self, model: str, chunks: AsyncIterable[bytes], on_delta: Deltas, calls: Calls | None = None) -> Answer:
+    async def _streamed(
+        self,
+        model: str,
+        chunks: AsyncIterable[bytes],
+        on_delta: Deltas,
+        calls: Calls | None = None,
+        *,
+        wants_logprobs: bool = False,
+    ) -> Answer:
         caps = self._http.settings.caps
         stream = _Stream(model, Text(caps, on_delta), self.name, calls)
         await follow(chunks, caps, stream.take)
         if stream.finish is None:
             raise UnavailableError("truncated_answer", f"{self.name} ended its stream without a finish reason")
-        return self._answer(str(stream.text) if stream.text.started else None, stream.finish, stream.model, stream.usage, calls)
+        content, logprobs = (
+            str(stream.text) if stream.text.started else None,
+            _logprobs(stream.logprobs if wants_logprobs else [], self.name),
+        )
+        return self._answer(content, stream.finish, stream.model, stream.usage, calls, logprobs)
 
-    def _answer(self, text: str | None, finish: str, model: str, usage: object, calls: Calls | None) -> Answer:
+    def _answer(
+        self,
+        text: str | None,
+        finish: str,
+        model: str,
+        usage: object,
+        calls: Calls | None,
+        logprobs: tuple[TokenLogprob, ...] | None,
+    ) -> Answer:
         figures = counted(usage, "prompt_tokens", "completion_tokens")
         made = None if calls is None else calls.made()
-        return answered(text, finish, ModelIdentity(provider=self.name, model=model), figures, self._http.settings.caps, made)
+        identity = ModelIdentity(provider=self.name, model=model)
+        return answered(text, finish, identity, figures, self._http.settings.caps, made, logprobs)
 
 
 def _sent(message: Message, names: ToolNames, images: Images) -> dict[str, Any]:
@@ -179,6 +204,7 @@ class _Choice(BaseModel):
     message: _Message | None = None
     delta: _Message | None = None
     finish_reason: str | None = None
+    logprobs: Any = None
     #: OpenRouter's, beside the finish reason ``error``
     error: Reported | str | None = None
 
@@ -221,6 +247,33 @@ def _take_calls(message: _Message, calls: Calls | None, *, is_piece: bool = Fals
         )
 
 
+class _Token(BaseModel):
+    token: str
+    logprob: FiniteFloat
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+_LOGPROBS = TypeAdapter(list[_Logprobs])
+
+
+def _logprobs(said: list[Any], where: str) -> tuple[TokenLogprob, ...] | None:
+    """Return the tokens of an answer in their order; None where the server gave none."""
+    given = [one for one in said if one is not None]
+    if not given:
+        return None
+    with readable(where):
+        tokens = [token for one in _LOGPROBS.validate_python(given) for token in one.content or ()]
+        return tuple(TokenLogprob(token=one.token, logprob=_decimal(one.logprob)) for one in tokens) or None
+
+
+def _decimal(value: float) -> str:
+    """Return a logarithm as a decimal string of at most twelve places."""
+    return f"{round(Decimal(repr(value)), 12).normalize():f}"
+
+
 class _Stream:
     """What the chunks of one streamed answer have said so far."""
 
@@ -230,6 +283,7 @@ class _Stream:
         self._calls = calls
         self.finish: str | None = None
         self.usage: object = None
+        self.logprobs: list[Any] = []
         self._where = where
 
     def take(self, event: Event) -> bool:
@@ -242,6 +296,8 @@ class _Stream:
         choice = _first(reply, self._where)
         if choice is not None:
             self.finish = choice.finish_reason or self.finish
+            if choice.logprobs is not None:
+                self.logprobs.append(choice.logprobs)
             self._piece(choice.delta)
         return False
 

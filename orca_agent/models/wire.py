@@ -15,7 +15,7 @@ from orca_agent.models.base import Caps, Images, answer_text, error_for, excerpt
 from orca_agent.models.sse import Event, SseReader
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, Image, ModelIdentity, ToolCall, Usage
+from orca_protocol.model import Answer, Image, ModelIdentity, TokenLogprob, ToolCall, Usage
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -105,12 +105,18 @@ def counted(usage: object, asked: str, said: str) -> Usage | None:
 
 
 def answered(
-    text: str | None, finish: str, model: ModelIdentity, usage: Usage | None, caps: Caps, calls: tuple[ToolCall, ...] | None
+    text: str | None,
+    finish: str,
+    model: ModelIdentity,
+    usage: Usage | None,
+    caps: Caps,
+    calls: tuple[ToolCall, ...] | None,
+    logprobs: tuple[TokenLogprob, ...] | None = None,
 ) -> Answer:
     """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do."""
     content = answer_text(text, finish, model.provider, calls)
     caps.admit(len(content.encode()))
-    return Answer(content=content, finish_reason=finish, model=model, usage=usage, tool_calls=calls)
+    return Answer(content=content, finish_reason=finish, model=model, usage=usage, tool_calls=calls, logprobs=logprobs)
 
 
 def picture(image: Image, images: Images) -> str:

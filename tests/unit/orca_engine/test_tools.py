@@ -198,3 +198,9 @@ def test_a_decision_has_its_own_form_whatever_schema_the_agent_has() -> None:
     run = world(agents=[agent("A", response_schema={}), agent("B")], **fields)
     run.run()
     assert run.asked[0].asked.response_schema == {}
+
+
+def test_logprobs_are_asked_for_the_agent_that_wants_them() -> None:
+    run = world(agents=[agent("A", logprobs=True), agent("B")])
+    run.run()
+    assert [call.asked.logprobs for call in run.asked] == [True, None]

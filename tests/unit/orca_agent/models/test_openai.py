@@ -397,3 +397,50 @@ def test_bytes_that_json_cannot_carry_are_malformed(data: bytes) -> None:
     provider = OpenAIProvider(OpenAISettings(), HttpClient())
     with pytest.raises(UnavailableError, match="malformed_answer"):
         provider._whole("m", data)
+
+
+SAID = {
+    "content": [{"token": "he", "logprob": -0.25, "bytes": [104]}, {"token": "y", "logprob": -9999.0}, {"token": "!", "logprob": 0}]
+}
+WANTED = [("he", "-0.25"), ("y", "-9999"), ("!", "0")]
+
+
+def reply(**choice: Any) -> str:
+    return json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "hey!"}, **choice}]})
+
+
+@pytest.mark.parametrize("wants", [True, False])
+async def test_logprobs_are_asked_for_and_kept_only_where_they_are_wanted(
+    provider: Provider, server: ScriptedServer, wants: bool
+) -> None:
+    faulty(server, kind="raw", message=reply(logprobs=SAID))
+    answer = await provider.complete("m", asked(logprobs=True if wants else None), None)
+    (sent,) = server.stats()["requests"]
+    assert sent["request"].get("logprobs") is (True if wants else None)
+    given = None if answer.logprobs is None else [(one.token, one.logprob) for one in answer.logprobs]
+    assert given == (WANTED if wants else None)
+
+
+@pytest.mark.parametrize("said", [None, {}, {"content": None}])
+async def test_a_server_that_gives_no_logprobs_has_answered_all_the_same(
+    provider: Provider, server: ScriptedServer, said: Any
+) -> None:
+    faulty(server, kind="raw", message=reply(logprobs=said))
+    assert (await provider.complete("m", asked(logprobs=True), None)).logprobs is None
+
+
+@pytest.mark.parametrize("said", [{"content": [{"token": "he"}]}, {"content": [{"token": "x", "logprob": "much"}]}, [1]])
+async def test_logprobs_that_cannot_be_read_are_a_malformed_answer(provider: Provider, server: ScriptedServer, said: Any) -> None:
+    faulty(server, kind="raw", message=reply(logprobs=said))
+    with pytest.raises(UnavailableError, match="malformed_answer"):
+        await provider.complete("m", asked(logprobs=True), None)
+
+
+async def test_streamed_logprobs_stand_in_their_order(provider: OpenAIProvider) -> None:
+    tokens = SAID["content"]
+    chunks = events(
+        *({"choices": [{"index": 0, "delta": {"content": each["token"]}, "logprobs": {"content": [each]}}]} for each in tokens),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "logprobs": None}]},
+    )
+    answer = await provider._streamed("m", chunks, lambda piece: None, wants_logprobs=True)
+    assert [(one.token, one.logprob) for one in answer.logprobs or ()] == WANTED

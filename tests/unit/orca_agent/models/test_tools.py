@@ -286,3 +286,10 @@ def test_names_on_the_wire_are_plain_and_lead_back(given_names: list[str]) -> No
 def test_arguments_go_back_as_an_object_and_none_is_lost(arguments: str) -> None:
     found = as_object(arguments)
     assert found.get("not_an_object") == arguments or json.loads(arguments) == found
+
+
+@pytest.mark.parametrize("wire", ["anthropic"])
+async def test_logprobs_are_refused_by_name_where_there_are_none(provider: Provider, server: ScriptedServer) -> None:
+    with pytest.raises(InvalidError, match="logprobs_unsupported"):
+        await provider.complete("m", talk(Message(role="user", content="T"), logprobs=True), None)
+    assert server.stats()["total"] == 0
