@@ -56,6 +56,7 @@ _STATUSES: TypeAdapter[list[_StatusValue | None]] = TypeAdapter(
     Annotated[list[_StatusValue | None], Field(min_length=1, max_length=1)]
 )
 _NUMBER: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(strict=True, ge=0)])
+_BOOLEAN: TypeAdapter[bool] = TypeAdapter(Annotated[bool, Field(strict=True)])
 _TEXT: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(strict=True, max_length=200)])
 
 
@@ -108,6 +109,10 @@ class ChainClient:
         """Return a blockhash to sign over."""
         answer = await self.rpc.call("getLatestBlockhash", [])
         return _checked(_BLOCKHASH, answer.value, "getLatestBlockhash").blockhash
+
+    async def is_good(self, blockhash: str) -> bool:
+        """Whether transactions over a blockhash can still take effect."""
+        return _checked(_BOOLEAN, (await self.rpc.call("isBlockhashValid", [blockhash])).value, "isBlockhashValid")
 
     async def balance(self, key: str) -> int:
         """Return the KOII that a key has, in ROE."""
@@ -189,8 +194,11 @@ class ChainClient:
         return signature
 
     async def is_confirmed(self, signature: str) -> bool:
-        """Whether a transaction took effect. Raises InvalidError ``transaction_failed`` when the chain took it and it failed."""
-        answer = await self.rpc.call("getSignatureStatuses", [[signature]])
+        """Whether a transaction took effect, however long ago.
+
+        Raises InvalidError ``transaction_failed`` when the chain took it and it failed.
+        """
+        answer = await self.rpc.call("getSignatureStatuses", [[signature], {"searchTransactionHistory": True}])
         (status,) = _checked(_STATUSES, answer.value, "getSignatureStatuses")
         if status is None:
             return False
@@ -219,6 +227,11 @@ class ChainClient:
         signature = signature_of(raw)
         if await self.is_confirmed(signature):
             raise InvalidError("already_processed", "the same instructions were accepted in this slot; send them again in the next")
+        return await self.push(raw, seconds=seconds)
+
+    async def push(self, raw: bytes, *, seconds: float = 60.0) -> str:
+        """Send a signed transaction, again if need be, and confirm it. Returns the signature; raises as ``act`` does."""
+        signature = signature_of(raw)
         try:
             await self.send(raw)
         except UnavailableError:

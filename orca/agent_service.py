@@ -14,23 +14,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from orca.limiting import open_limits
 from orca_agent.api import proofs
+from orca_agent.api.access import Gate
+from orca_agent.api.failures import Failures
+from orca_agent.api.kept import KeptAnswers
+from orca_agent.api.rates import Rates
 from orca_agent.api.services import ApiSettings, ProofRef, Prover, Services
 from orca_agent.app import create_app
+from orca_agent.observe.about import about
 from orca_agent.store.events import EventLog
 from orca_agent.store.journal import RunRecord
+from orca_agent.store.keys import KeyStore
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.work.events import OnEvent
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished, Runner, RunOptions
+from orca_agent.work.watching import Watchers
 from orca_agent.work.worker import Worker
 from orca_engine.item import is_local
 from orca_http.serving import listen, serve, serve_on, stop_on_signals
@@ -63,15 +72,20 @@ class AgentParts:
 class NodeProver:
     """Proves runs with the node's key and keeps the proofs in its block store."""
 
-    def __init__(self, node: LocalNode, pinning: Pinning | None = None) -> None:
+    def __init__(self, node: LocalNode, pinning: Pinning | None = None, watchers: Watchers | None = None) -> None:
         self._node = node
+        self._watchers = watchers or Watchers()
         self._pinning = pinning
         self._one_at_a_time = asyncio.Lock()
 
     async def prove(self, finished: Finished) -> ProofRef:
         """Build, sign and keep the proof, here and in the other stores; the same run gives the same proof."""
         async with self._one_at_a_time:
+            started = time.time()
             made = await asyncio.to_thread(self._prove, finished)
+            self._watchers.proved(finished, made.cid, started)
+        with about(run_id=finished.run.id, work_item=finished.item.id, cid=made.cid):
+            log.info("run %s is proved by %s", finished.run.id, made.cid)
         if self._pinning is not None:
             await self._pinning.want(made.cid)
         return made
@@ -97,34 +111,53 @@ async def open_agent(
     api: ApiSettings | None = None,
     prover: Prover | None = None,
     stopping: asyncio.Event | None = None,
+    watchers: Watchers | None = None,
 ) -> AsyncIterator[AgentParts]:
     """Yield the parts of an agent over the migrated database at ``database_url``; nothing runs yet (``working``, ``serve``).
 
     ``workers`` bounds the runs at once. Without ``api`` the service is for loopback, with the settings' key; without
-    ``prover`` the node proves its own runs as runs that nobody leased. Raises UnavailableError if the database does not answer.
+    ``prover`` the node proves its own runs as runs that nobody leased; ``watchers`` count and trace them. Raises UnavailableError
+    if the database does not answer.
     """
     async with AsyncExitStack() as opened:
         journal = PostgresJournal(database_url)
         opened.push_async_callback(journal.close)
         queue = await opened.enter_async_context(RunQueue(database_url, policy))
         events = await opened.enter_async_context(EventLog(database_url))
-        intake = Intake(queue, node.secrets, at_most=settings.queue_max)
+        intake = Intake(queue, node.secrets, at_most=settings.queue_max, prices=node.registry.known_prices)
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
+
+        seen = replace(watchers or Watchers(), cost_of=node.registry.cost)
 
         def runner_for(run: RunRecord, on_event: OnEvent) -> Runner:
             reach = node.runs.reach if is_local(run.item_id) else node.runs.reach_of_leased
-            return Runner(journal, node.registry, node.secrets, reach=reach, options=options, on_event=on_event)
+            watching = seen.watch(run.item_id, on_event)
+            return Runner(
+                journal,
+                node.registry,
+                node.secrets,
+                reach=reach,
+                options=options,
+                on_event=watching,
+                on_finished=watching.ended,
+            )
 
         worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
+        api = replace(api or ApiSettings(api_key=settings.api_key), budget=node.runs.budget)
+        keys = await opened.enter_async_context(KeyStore(database_url))
+        rates = Rates(await opened.enter_async_context(open_limits(settings.limits_url, database_url)))
         services = Services(
-            settings=api or ApiSettings(api_key=settings.api_key),
+            settings=api,
             queue=queue,
             journal=journal,
             events=events,
             intake=intake,
             registry=node.registry,
+            keys=keys,
+            gate=Gate(api.api_key, keys, rates, Failures(api.failures)),
+            answers=KeptAnswers(settings.cache_max_bytes, settings.cache_seconds),
             version=metadata.version("orca-node"),
-            prover=prover or NodeProver(node),
+            prover=prover or NodeProver(node, watchers=seen),
             stopping=stopping or asyncio.Event(),
         )
         yield AgentParts(queue, journal, events, intake, worker, services)
@@ -171,22 +204,42 @@ async def run_agent(
     """
     from orca.network_settings import load
     from orca.node import LocalNode
+    from orca.observe_settings import ObserveSettings
+    from orca.observing import observing
     from orca.postgres import open_database
     from orca.store_settings import StoreSettings
     from orca.stores import open_pinning
+    from orca_agent.api import metrics as metrics_api
+    from orca_agent.observe.metrics import Metrics, watch_loop
 
     kept, api, stopping = load(StoreSettings), ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
-    with stop_on_signals(stopping), closing(listen(host, port)) as listening:
+    metrics = Metrics()
+    with (
+        stop_on_signals(stopping),
+        closing(listen(host, port)) as listening,
+        observing(load(ObserveSettings), metrics) as watchers,
+    ):
         async with (
             LocalNode(settings, kept) as node,
             open_database(settings.database_url, settings.home / "postgres") as url,
             open_pinning(kept, node.blocks, url, None) as pinning,
             open_agent(
-                settings, node, url, policy=policy, workers=workers, api=api, prover=NodeProver(node, pinning), stopping=stopping
+                settings,
+                node,
+                url,
+                policy=policy,
+                workers=workers,
+                api=api,
+                prover=NodeProver(node, pinning, watchers),
+                stopping=stopping,
+                watchers=watchers,
             ) as parts,
+            looping(watch_loop(metrics), "event loop's lag", stopping),
         ):
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
-            app = create_app(parts.services, [proofs.routes(pinning, api)])
+            gate = parts.services.gate
+            shown = metrics_api.routes(metrics, parts.queue, gate, pinning.waiting)
+            app = create_app(parts.services, [proofs.routes(pinning, gate), shown], metrics.request_answered)
             async with working(parts), looping(pinning.serve(), "pinning", stopping):
                 await serve_on(listening, app, ready, stopping=stopping)

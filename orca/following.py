@@ -1,4 +1,4 @@
-"""Follows a run over HTTP: its events from the first on, and on again after every interruption, each once."""
+"""Follows a run or a work item over HTTP to its end, and on again after every interruption, telling everything once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -15,11 +15,17 @@ from orca_agent.models.sse import SseReader
 from orca_agent.store.events import LAST
 from orca_protocol.errors import InvalidError, UnavailableError
 
+if TYPE_CHECKING:
+    from orca.client import Server
+
 #: seconds before a stream that broke off is taken up again, and how often that is tried without an event in between
 _AGAIN: Final = 0.5
 _TRIES: Final = 20
 #: a stream says that it is alive more often than this
 _SILENCE: Final = 60.0
+#: statuses of a work item after which nothing happens any more, and the seconds between two looks
+_FINAL: Final = frozenset({"done", "unpaid", "failed", "cancelled"})
+_LOOK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +79,30 @@ def _told(kind: str, data: str) -> Told:
         return Told(int(body["number"]), kind, body)
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError("stream_malformed", "the server sent an event that is none of a run's") from error
+
+
+async def follow_item(server: Server, item: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield each status that a work item is seen in and each verdict on it, as ``event``, to its last status.
+
+    Raises InvalidError for a refusal, UnavailableError ``stream_broken`` when the server stays away.
+    """
+    seen, told, tries = "", set[str](), 0
+    while seen not in _FINAL:
+        try:
+            document, verdicts = await server.status(item), await server.verdicts(item)
+        except UnavailableError as error:
+            tries += 1
+            if tries > _TRIES:
+                raise UnavailableError("stream_broken", f"work item {item} cannot be followed: {error.detail}") from error
+            await asyncio.sleep(_AGAIN)
+            continue
+        tries = 0
+        if (now := str(document.get("status"))) != seen:
+            yield {"event": "status", **document}
+        for verdict in verdicts:
+            if (which := f"{verdict.get('auditor')} {verdict.get('cid')}") not in told:
+                told.add(which)
+                yield {"event": "verdict", **{field: verdict.get(field) for field in ("auditor", "cid", "vote", "reason")}}
+        seen = now
+        if seen not in _FINAL:
+            await asyncio.sleep(_LOOK)

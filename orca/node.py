@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from orca_agent.models.base import Provider
     from orca_agent.models.local import LocalProvider
 
+#: what OpenRouter calls the model that its users' agents had before there was a choice
+_DEFAULT = "x-ai/grok-4-fast"
+
 
 class LocalNode:
     """The parts of one node; leaving the context closes those that were opened."""
@@ -64,8 +67,8 @@ class LocalNode:
 
     @cached_property
     def registry(self) -> Registry:
-        """Every model that is configured: the operator's own server, hosted ones with a key, the embedded."""
-        registry = Registry([*self._hosted(), self.local], self.settings.model_aliases)
+        """Every model that is configured: the operator's own servers, hosted ones with a key, the embedded."""
+        registry = Registry([*self._hosted(), self.local], {**self._default_aliases(), **self.settings.model_aliases})
         self._closing.push_async_callback(registry.close)
         return registry
 
@@ -84,13 +87,23 @@ class LocalNode:
 
     def _hosted(self) -> list[Provider]:
         servers = self._servers()
-        if not servers:
+        if not servers and not self.settings.openrouter_keys:
             return []
         from orca_agent.models.http import HttpClient
+        from orca_agent.models.ring import ringed
 
         http = HttpClient()
         self._closing.push_async_callback(http.close)
-        return [hosted(wire, http, **given) for wire, given in servers]
+        providers = [hosted(wire, http, **given) for wire, given in servers]
+        if keys := self.settings.openrouter_keys:
+            providers.append(ringed("openai", http, keys, base_url=self.settings.openrouter_base_url, name="openrouter"))
+        return providers
+
+    def _default_aliases(self) -> dict[str, str]:
+        """Return the one alias that is no operator's: the short name of the model that agents on OpenRouter have by default."""
+        if not self.settings.openrouter_keys or _DEFAULT in self.settings.model_aliases:
+            return {}
+        return {_DEFAULT.removeprefix("x-ai/"): _DEFAULT}
 
     def _servers(self) -> list[tuple[str, Given]]:
         """Return the wire format of each server that is configured, and what is said of it."""
@@ -104,6 +117,8 @@ class LocalNode:
                 "name": "openai-compatible",
             }
             servers.append(("openai", own))
+        for name, url in settings.model_servers.items():
+            servers.append(("openai", {"base_url": url, "api_key": settings.model_keys.get(name), "name": name}))
         if settings.hosted_openai_api_key:
             servers.append(("openai", {"api_key": settings.hosted_openai_api_key}))
         if settings.hosted_anthropic_api_key:

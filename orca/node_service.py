@@ -23,15 +23,19 @@ from koii_chain.client import ChainClient
 from koii_chain.rpc import JsonRpc, RpcSettings
 from orca.agent_service import AgentParts, NodeProver, create_app, looping, open_agent, working
 from orca.key_file import load_key
-from orca.network_settings import NetworkSettings, require
+from orca.network_settings import NetworkSettings, load, require
 from orca.node import LocalNode
+from orca.observe_settings import ObserveSettings
+from orca.observing import observing
 from orca.postgres import open_database
 from orca.settings import Settings
 from orca.store_settings import StoreSettings
 from orca.stores import open_pinning
+from orca_agent.api import metrics as metrics_api
 from orca_agent.api import proofs
 from orca_agent.api.rounds import sidecar_routes, status_routes
 from orca_agent.api.services import ApiSettings
+from orca_agent.observe.metrics import Metrics, watch_loop
 from orca_agent.rounds.acting import Acting
 from orca_agent.rounds.auditing import Auditing, AuditParts
 from orca_agent.rounds.fetching import PeerFetcher
@@ -41,11 +45,13 @@ from orca_agent.rounds.paying import Paying
 from orca_agent.rounds.settings import Identity, RoundsSettings
 from orca_agent.rounds.sidecar import NodeFace
 from orca_agent.rounds.submitting import Submitting
+from orca_agent.rounds.telling import Telling
 from orca_agent.rounds.views import ChainStanding, LeasesNow
 from orca_agent.rounds.working import Working, WorkParts
 from orca_agent.store.records import NodeRecords
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.pinning import Pinning
+from orca_agent.work.watching import Watchers
 from orca_http.serving import address_of, listen, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 from proof_store.gateway import GatewaySettings, create_gateway
@@ -94,8 +100,13 @@ async def run_node(
     )
     staking = load_key(settings.key_path, network=settings.network)
     main = load_key(network.main_key_file or settings.home / "main.json", network=settings.network)
-    api, stopping = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event()
-    with stop_on_signals(stopping), listen(host, port) as own, listen(network.gateway_host, network.gateway_port) as public:
+    api, stopping, metrics = ApiSettings(host=host, api_key=settings.api_key), asyncio.Event(), Metrics()
+    with (
+        stop_on_signals(stopping),
+        listen(host, port) as own,
+        listen(network.gateway_host, network.gateway_port) as public,
+        observing(load(ObserveSettings), metrics) as watchers,
+    ):
         gateway = network.gateway_url or address_of(public)
         async with (
             LocalNode(settings, kept) as node,
@@ -108,20 +119,29 @@ async def run_node(
                 policy=_QUICK_LEASES if is_devnet else None,
                 workers=workers,
                 api=api,
-                prover=NodeProver(node, pinning),
+                prover=NodeProver(node, pinning, watchers),
                 stopping=stopping,
+                watchers=watchers,
             ) as parts,
-            _joined(settings, network, node, parts, pinning, url, staking, main, gateway, standalone=standalone) as joined,
+            _joined(
+                settings, network, node, parts, pinning, url, staking, main, gateway, watchers, standalone=standalone
+            ) as joined,
             working(parts),
+            looping(watch_loop(metrics), "event loop's lag", stopping),
             looping(pinning.serve(), "pinning", stopping),
             _running(joined, stopping),
         ):
             if settings.database_url is None:
                 await parts.queue.release_all()  # the server is this process's alone: whoever held runs is dead
             token, token_file = _sidecar_token(settings.home)
-            app = create_app(
-                parts.services, [status_routes(joined.face, api), proofs.routes(pinning, api), sidecar_routes(joined.face, token)]
-            )
+            gate = parts.services.gate
+            routers = [
+                status_routes(joined.face, gate),
+                proofs.routes(pinning, gate),
+                metrics_api.routes(metrics, parts.queue, gate, pinning.waiting),
+                sidecar_routes(joined.face, token),
+            ]
+            app = create_app(parts.services, routers, metrics.request_answered)
             serving = asyncio.create_task(
                 serve_on(public, create_gateway(node.blocks, GatewaySettings()), lambda _: None, stopping=stopping)
             )
@@ -144,6 +164,7 @@ async def _joined(
     staking: SigningKey,
     main: SigningKey,
     gateway: str,
+    watchers: Watchers,
     *,
     standalone: bool,
 ) -> AsyncIterator[Joined]:
@@ -174,7 +195,16 @@ async def _joined(
 
         fetcher = PeerFetcher(given, node.blocks, middle, GatewayReader(ReaderSettings(allow_private=is_devnet)))
         work = WorkParts(
-            identity, middle, records, parts.queue, parts.intake, parts.journal, node.registry, node.blocks, current_round
+            identity,
+            middle,
+            records,
+            parts.queue,
+            parts.intake,
+            parts.journal,
+            node.registry,
+            node.blocks,
+            current_round,
+            watchers=watchers,
         )
         doing = Working(given, work)
         auditing = Auditing(
@@ -186,7 +216,8 @@ async def _joined(
         loop = None
         if standalone:
             acting = Acting(chain, given.task_id, staking, main)
-            loop = RoundsNode(given, NodeParts(identity.key, chain, middle, records, auditing, submitting, paying, acting))
+            telling = Telling(identity.key, records, parts.events)
+            loop = RoundsNode(given, NodeParts(identity.key, chain, middle, records, auditing, submitting, paying, acting, telling))
         yield Joined(doing, loop, NodeFace(given, identity.key, chain, records, doing, auditing, submitting, paying, pinning, loop))
 
 

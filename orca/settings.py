@@ -5,11 +5,12 @@ Secrets are ``SecretStr``. Nothing that should be secret has a default; what is 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orca_protocol.documents import describe
@@ -18,6 +19,9 @@ from orca_protocol.errors import InvalidError
 if TYPE_CHECKING:
     from audit.source import PackageLimits
 
+_SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+#: what the node itself calls its providers
+_TAKEN = frozenset({"alias", "anthropic", "local", "openai", "openai-compatible", "openrouter"})
 #: shorter keys can be guessed
 _API_KEY_MIN = 16
 
@@ -54,9 +58,24 @@ class Settings(BaseSettings):
     hosted_openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY"))
     hosted_anthropic_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
     anthropic_base_url: str = "https://api.anthropic.com"
+    #: OpenRouter with one key, or several that share the calls
+    openrouter_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENROUTER_API_KEY"))
+    openrouter_api_key1: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENROUTER_API_KEY1"))
+    openrouter_api_key2: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENROUTER_API_KEY2"))
+    openrouter_api_key3: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENROUTER_API_KEY3"))
+    openrouter_base_url: str = "https://openrouter.ai/api/v1"
+    #: ``ollama=http://127.0.0.1:11434/v1,vllm=…``: further OpenAI-compatible servers, by names of the operator's choice
+    model_servers: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    #: ``vllm=KEY,…``: the keys of those that want one
+    model_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict)
 
     #: what callers of the agent's HTTP API must send; without it the service listens on loopback only
     api_key: SecretStr | None = None
+    #: a Redis that keeps the rate limits of keys; without it the database does
+    limits_url: SecretStr | None = None
+    #: answers kept for requests that say cache=true, of all together, and how long each stays
+    cache_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    cache_seconds: float = Field(default=3600.0, gt=0, le=7 * 24 * 3600)
     #: runs that may wait or be under way at a time; more are refused
     queue_max: int = Field(default=1000, ge=1)
     #: for how many days the events of a run that ended are kept
@@ -73,18 +92,35 @@ class Settings(BaseSettings):
     #: share of open-weight answers that an audit decodes again
     inference_rate: float = Field(default=1.0, ge=0.0, le=1.0)
 
-    @field_validator("model_aliases", mode="before")
+    @field_validator("model_aliases", "model_servers", "model_keys", mode="before")
     @classmethod
-    def _read_aliases(cls, value: object) -> object:
+    def _read_pairs(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if any(not name.strip() or not target.strip() for name, _, target in pairs):
-            raise ValueError("must look like name=target,name=target")
+            raise ValueError("must look like name=value,name=value")
         names = [name.strip() for name, _, _ in pairs]
         if len(set(names)) != len(names):
-            raise ValueError("names one model twice; which rule is meant?")
+            raise ValueError("says one name twice; which is meant?")
         return {name.strip(): target.strip() for name, _, target in pairs}
+
+    @field_validator("model_servers")
+    @classmethod
+    def _check_servers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _SERVER_NAME.fullmatch(name) or name in _TAKEN:
+                raise ValueError(
+                    f"names of servers are up to 40 small letters, digits, - and _, other than {', '.join(sorted(_TAKEN))}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Settings:
+        if strangers := self.model_keys.keys() - self.model_servers.keys():
+            # A key pasted without its name would be shown as one: only how many there are is said.
+            raise ValueError(f"ORCA_MODEL_KEYS has {len(strangers)} keys whose names are not in ORCA_MODEL_SERVERS")
+        return self
 
     @field_validator("openai_models", mode="before")
     @classmethod
@@ -97,6 +133,13 @@ class Settings(BaseSettings):
         given = "" if value is None else value.get_secret_value()
         if value is not None and (len(given) < _API_KEY_MIN or not given.isascii() or not given.isprintable() or " " in given):
             raise ValueError(f"must be at least {_API_KEY_MIN} visible ASCII characters; make one: openssl rand -hex 32")
+        return value
+
+    @field_validator("limits_url")
+    @classmethod
+    def _check_limits_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must look like redis://[:password@]host[:port][/database]; rediss:// for TLS")
         return value
 
     @field_validator("database_url")
@@ -127,8 +170,16 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
-        found = (self.api_key, self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key, self.database_url)
-        return tuple(secret for secret in found if secret is not None)
+        models = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
+        found = (self.api_key, *models, self.database_url, self.limits_url)
+        return (*(secret for secret in found if secret is not None), *self.openrouter_keys, *self.model_keys.values())
+
+    @property
+    def openrouter_keys(self) -> tuple[SecretStr, ...]:
+        """The keys of OpenRouter, each once."""
+        given = (self.openrouter_api_key, self.openrouter_api_key1, self.openrouter_api_key2, self.openrouter_api_key3)
+        keys = {key.get_secret_value(): key for key in given if key}
+        return tuple(keys.values())
 
 
 def load_settings() -> Settings:

@@ -56,6 +56,12 @@ def runs_of(spec: SwarmSpec) -> Sequence[SwarmSpec]:
     return [spec.model_copy(update={"task": task, "tasks": None}) for task in spec.tasks]
 
 
+def inputs_at_most(spec: SwarmSpec) -> int:
+    """Return how often a run of ``spec`` asks a person at most."""
+    spec = settled(spec)
+    return len(runs_of(spec)) * sum(type_of(one).inputs(one) for one in (spec, *type_of(spec).onward(spec)))
+
+
 def bound_of(spec: SwarmSpec) -> Bound:
     """Return what all runs of ``spec`` use at most."""
     spec = settled(spec)

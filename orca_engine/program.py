@@ -91,8 +91,6 @@ def _admit_fields(spec: SwarmSpec) -> None:
         raise InvalidError("field_without_use", f"tasks: {name} decides for one task; give task, or one spec for each")
     if spec.img is not None and not spec.img.startswith(("https://", "http://", "data:image/")):
         raise InvalidError("img_malformed", "img: an https:// or http:// URL or a data:image/…;base64, URI is needed")
-    if spec.schedule is not None:
-        raise InvalidError("schedule_unsupported", "schedule: this version runs at once and has no scheduler; leave the field out")
 
 
 def _admit_tools(agent: AgentSpec, where: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,9 +20,19 @@ _CLOCK = "orca_http.clock"
 
 
 class Bounds:
-    """ASGI middleware around everything else; ``log`` names the surface's access log."""
+    """ASGI middleware around everything else; ``log`` names the surface's access log, ``on_status`` is told each status."""
 
-    def __init__(self, app: ASGIApp, problems: Problems, *, body_bytes: int, seconds: float, log: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        problems: Problems,
+        *,
+        body_bytes: int,
+        seconds: float,
+        log: str,
+        on_status: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        self._on_status = on_status
         self._app = app
         self._problems = problems
         self._bytes = body_bytes
@@ -45,6 +56,8 @@ class Bounds:
         finally:
             # The path could be anything that a stranger wrote: it is quoted, and short.
             path = repr(scope["path"])[:200]
+            if answering.status is not None:
+                self._on_status(answering.status)
             self._log.info("%s %s %s %.1f ms", scope["method"], path, answering.status or "-", (time.monotonic() - started) * 1000)
 
 

@@ -63,7 +63,7 @@ class Problems:
 
     def response(self, error: OrcaError, **more: Any) -> Response:
         """Return the problem as a response, with the headers that belong to it."""
-        return respond(self.answer(error, **more), retry_after=getattr(error, "retry_after", None))
+        return marked(respond(self.answer(error, **more), retry_after=getattr(error, "retry_after", None)), error)
 
     def of_framework(self, status: int) -> Response:
         """Return the problem of a status that the framework chose itself."""
@@ -100,6 +100,16 @@ class Problems:
         app.add_exception_handler(HTTPException, on_http)
         app.add_exception_handler(ClientDisconnect, on_gone)
         app.add_exception_handler(Exception, on_bug)
+
+
+def marked(response: Response, error: OrcaError) -> Response:
+    """Return ``response`` marked as not worth another try, where it is not.
+
+    Ready-made clients repeat 409 and 5xx unless they are told; for a run that failed that would be another run, and its price.
+    """
+    if isinstance(error, InvalidError):
+        response.headers["x-should-retry"] = "false"
+    return response
 
 
 def our_mistake() -> Response:

@@ -9,7 +9,7 @@ import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
@@ -37,14 +37,17 @@ def refuse_other_media(request: Request) -> None:
         raise InvalidError("media_type", "send JSON, and the header Content-Type: application/json")
 
 
-def body_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return what a route says of its body in the OpenAPI document; the body itself is read by ``read_body``."""
+def body_schema(kind: type[BaseModel], *, at_most: int | None = None) -> dict[str, Any]:
+    """Return what a route says of its body in the OpenAPI document; with ``at_most`` it is a list."""
     schema = kind.model_json_schema()
     parts = schema.pop("$defs", {})
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _whole(schema, parts)}}}}
+    whole = _whole(schema, parts)
+    if at_most is not None:
+        whole = {"type": "array", "items": whole, "minItems": 1, "maxItems": at_most}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
 
 
-def api_key_of(request: Request) -> str:
+def api_key_of(request: HTTPConnection) -> str:
     """Return the API key that came with the request. Raises InvalidError ``credentials_missing``."""
     secret = request.headers.get("x-api-key")
     if secret is None:
@@ -65,7 +68,7 @@ def idempotency_key_of(request: Request, *, longest: int = 255) -> str | None:
     return key
 
 
-def place_of(request: Request, name: str, *, what: str) -> int:
+def place_of(request: HTTPConnection, name: str, *, what: str) -> int:
     """Return a place in a list from the query, 0 where none is given. Raises InvalidError ``query``."""
     value = request.query_params.get(name, "0")
     if not _PLACE.fullmatch(value):

@@ -33,7 +33,13 @@ def config(app: ASGIApp, **more: Any) -> uvicorn.Config:
         "limit_concurrency": 512,
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": 10,
+        # Named, because uvicorn would take ``httptools`` where it is installed, which has no bound on the size of a head.
+        "http": "h11",
         "h11_max_incomplete_event_size": 32 * 1024,
+        # Readers of a WebSocket send nothing that is read: the least of everything.
+        "ws": "websockets-sansio",
+        "ws_max_size": 1024,
+        "ws_per_message_deflate": False,
     }
     return uvicorn.Config(app, **{**settings, **more})
 

@@ -38,4 +38,11 @@ class UnavailableError(OrcaError):
 
 
 class LimitError(OrcaError):
-    """A budget or a size limit was reached. What was done until then is kept."""
+    """A budget or a size limit was reached. What was done until then is kept.
+
+    ``retry_after`` (seconds): when there will be room again, where that is known.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(code, detail)
+        self.retry_after = retry_after

@@ -18,6 +18,8 @@ from orca_protocol.model import Strict, ToolDefinition
 from orca_protocol.world import Source
 
 SPEC_MAX_BYTES = 4 * 1024 * 1024
+#: of one answer, at most
+MAX_TOKENS = 2_000_000
 
 #: every name of the field that this protocol knows; which of them an engine runs is the engine's table
 SWARM_TYPES = (
@@ -63,7 +65,7 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Loops = Annotated[int, Field(ge=1, le=1000)]
 Task = Annotated[str, Field(min_length=1, max_length=1_000_000)]
-MaxTokens = Annotated[int, Field(ge=1, le=2_000_000)]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from middle_server.migrate import migrate as migrate_middle
 from orca.postgres import EmbeddedPostgres
@@ -25,9 +26,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Spreading:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spreading:
     """What a process does next, where there are several."""
-    return Spreading(config)
+    return Spreading(config, log)
 
 
 @pytest.hookimpl(trylast=True)

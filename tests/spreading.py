@@ -8,6 +8,7 @@ each other on two cores; the tests on Kubo's daemons are one, because they share
 from __future__ import annotations
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 #: folders that stay together; and what begins first, because it takes longest
@@ -18,8 +19,8 @@ FIRST = ("tests/network/", "tests/walk/", "tests/integration/")
 class Spreading(LoadScopeScheduling):
     """Hands whole pieces to whoever is free, in the order in which they were collected."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -18,11 +18,12 @@ from middle_server.api.reading import asked_by_person, require_person
 from middle_server.api.services import Services
 from middle_server.reviewing import Reviewing
 from middle_server.rules.moments import rfc3339
-from middle_server.rules.states import STATUSES
+from middle_server.rules.states import SHOWN, shown
 from middle_server.store import items as store
 from middle_server.store import leases
 from middle_server.store.database import Connection
 from middle_server.store.items import NewItem, WorkItem
+from orca_engine.bounds import inputs_at_most
 from orca_engine.program import admit
 from orca_http.answers import Answer, respond
 from orca_http.answers import json_answer as answer
@@ -33,6 +34,7 @@ from orca_protocol.lease import AllowedModel, BaseUnits, CheckName, refuse_impos
 from orca_protocol.model import Strict
 from orca_protocol.spec import read_spec
 from orca_protocol.verdict import CHECK_NAMES
+from orca_time.schedule import due_of
 
 PRICE_MAX = 2**64 - 1
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -70,7 +72,7 @@ def routes(services: Services) -> APIRouter:
 
 _LIST_PARAMETERS = {
     "parameters": [
-        {"name": "status", "in": "query", "schema": one_of(STATUSES)},
+        {"name": "status", "in": "query", "schema": one_of(SHOWN)},
         {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0}},
     ]
 }
@@ -94,14 +96,22 @@ class _Items:
             limit = self._settings.items_per_requester
             if await store.count_unfinished(connection, requester, limit=limit) >= limit:
                 raise LimitError("too_many_items", f"{limit} of your work items are not finished; wait, or cancel some")
-            return answer(201, shown(await store.create_item(connection, item, self._services.now())))
+            now = self._services.now()
+            due = None if item.schedule is None else due_of(item.schedule, now)
+            return answer(201, document_of(await store.create_item(connection, item, due, now), now))
 
         return await self._once(request, requester, act)
 
     def _check(self, requester: str, wanted: WorkItemRequest) -> NewItem:
         """Refuse what could never be run, checked or paid."""
         spec = wanted.spec.encode() if isinstance(wanted.spec, str) else canonical(wanted.spec)
-        admit(read_spec(spec))
+        parsed = read_spec(spec)
+        admit(parsed)
+        if inputs_at_most(parsed):
+            raise InvalidError(
+                "nobody_to_ask",
+                "rearrange_flow: H asks a person, and nobody is there where a node works; run it at an agent of yours",
+            )
         refuse_impossible_checks(wanted.models, wanted.required_checks)
         names = [model.name for model in wanted.models]
         if len(set(names)) != len(names):
@@ -125,21 +135,23 @@ class _Items:
             models=[model.document() for model in wanted.models],
             required_checks=wanted.required_checks,
             pays_partial=wanted.pays_partial,
+            schedule=parsed.schedule,
         )
 
     async def list_own(self, request: Request) -> Response:
         requester = await require_person(request, self._services)
-        status = choice_of(request, "status", STATUSES)
+        status = choice_of(request, "status", SHOWN)
         after = place_of(request, "after", what="the place of the last item you have seen")
+        now = self._services.now()
         async with self._services.database.transaction() as connection:
-            found = await store.list_items(connection, requester, status=status, after_place=after, limit=_PAGE)
+            found = await store.list_items(connection, requester, status=status, after_place=after, limit=_PAGE, now=now)
         more = str(found[-1].place) if len(found) == _PAGE else None
-        return respond(answer(200, {"work_items": [shown(item) for item in found], "after": more}))
+        return respond(answer(200, {"work_items": [document_of(item, now) for item in found], "after": more}))
 
     async def read(self, request: Request, item_id: str) -> Response:
         requester = await require_person(request, self._services)
         async with self._services.database.transaction() as connection:
-            return respond(answer(200, shown(await _own(connection, item_id, requester))))
+            return respond(answer(200, document_of(await _own(connection, item_id, requester), self._services.now())))
 
     async def result(self, request: Request, item_id: str) -> Response:
         requester = await require_person(request, self._services)
@@ -163,10 +175,10 @@ class _Items:
 
         async def act(connection: Connection) -> Answer:
             item = await _own(connection, item_id, requester, lock=True)
+            now = self._services.now()
             if item.status != "cancelled":
-                now = self._services.now()
                 await leases.cancel(connection, item, attempts_at_most=self._settings.attempts_at_most, now=now)
-            return answer(200, shown(await store.read_item(connection, item.id)))
+            return answer(200, document_of(await store.read_item(connection, item.id), now))
 
         return await self._once(request, requester, act)
 
@@ -188,11 +200,12 @@ async def _own(connection: Connection, item_id: str, requester: str, *, lock: bo
     raise InvalidError("work_item_unknown", "you have no such work item")
 
 
-def shown(item: WorkItem) -> dict[str, Any]:
+def document_of(item: WorkItem, now: datetime) -> dict[str, Any]:
     """Return the item as people see it."""
     return {
         "id": item.id,
-        "status": item.status,
+        "status": shown(item.status, not_before=item.not_before, now=now),
+        "scheduled": None if item.due is None else item.due.document(),
         "task_id": item.task_id,
         "spec_sha256": item.spec_sha256,
         "price": str(item.price),

@@ -9,6 +9,7 @@ or failed after the last attempt. An item nobody has reported yet can be cancell
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, Literal, get_args
 
 from orca_protocol.errors import InvalidError
@@ -17,6 +18,8 @@ Status = Literal["queued", "leased", "reported", "in_review", "done", "unpaid", 
 Event = Literal["claim", "give_back", "expire", "report", "review", "approve", "reject", "leave_unpaid", "cancel"]
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+#: what people see: an item that is queued and held back until its moment is ``scheduled``
+SHOWN: Final[tuple[str, ...]] = ("scheduled", *STATUSES)
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
 TRANSITIONS: Final[Mapping[tuple[Status, Event], Status]] = {
@@ -45,6 +48,11 @@ def after(status: Status, event: Event, *, attempts: int, attempts_at_most: int)
     if follows == "queued" and attempts >= attempts_at_most:
         return "failed"
     return follows
+
+
+def shown(status: Status, *, not_before: datetime | None, now: datetime) -> str:
+    """Return the status as people see it, one of ``SHOWN``."""
+    return "scheduled" if status == "queued" and not_before is not None and not_before > now else status
 
 
 def is_final(status: Status) -> bool:

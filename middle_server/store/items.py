@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg.rows import class_row
@@ -14,16 +14,18 @@ from middle_server.rules.states import Event, Status, after
 from middle_server.store.database import Connection
 from orca_protocol.errors import InvalidError
 from orca_protocol.lease import CheckName
+from orca_protocol.spec import ScheduleSpec
+from orca_time.schedule import Due
 
 _FIELDS = """id, place, requester, task_id, spec_sha256, price, models, required_checks, pays_partial, status, attempts,
-             fencing_token, lease_id, deadline, created, updated"""
+             fencing_token, lease_id, deadline, not_before, time_zone, created, updated"""
 
 # Puts a new item at the end of the queue.
 _CREATE = f"""
 INSERT INTO middle.work_items (id, requester, task_id, spec, spec_sha256, price, models, required_checks, pays_partial,
-                               status, created, updated)
+                               not_before, time_zone, status, created, updated)
 VALUES (%(id)s, %(requester)s, %(task_id)s, %(spec)s, %(spec_sha256)s, %(price)s, %(models)s, %(required_checks)s, %(pays_partial)s,
-        'queued', %(now)s, %(now)s)
+        %(not_before)s, %(time_zone)s, 'queued', %(now)s, %(now)s)
 RETURNING {_FIELDS}
 """  # noqa: S608 - the fields are the constant above, here and below
 
@@ -36,7 +38,9 @@ _LOCK = _READ + " FOR UPDATE"
 # One requester's items after a place, oldest first.
 _LIST = f"""
 SELECT {_FIELDS} FROM middle.work_items
- WHERE requester = %(requester)s AND place > %(after)s AND (%(status)s::text IS NULL OR status = %(status)s)
+ WHERE requester = %(requester)s AND place > %(after)s
+   AND (%(status)s::text IS NULL
+        OR %(status)s = CASE WHEN status = 'queued' AND not_before > %(now)s THEN 'scheduled' ELSE status END)
  ORDER BY place LIMIT %(limit)s
 """  # noqa: S608
 
@@ -81,12 +85,20 @@ class WorkItem:
     fencing_token: int
     lease_id: str | None
     deadline: datetime | None
+    #: nobody is given it before; set together with the zone in which its requester said so
+    not_before: datetime | None
+    time_zone: str | None
     created: datetime
     updated: datetime
 
     def __post_init__(self) -> None:
         """Make an integer of PostgreSQL's numeric."""
         object.__setattr__(self, "price", int(self.price))
+
+    @property
+    def due(self) -> Due | None:
+        """When it may be given out, or None: at once."""
+        return None if self.not_before is None or self.time_zone is None else Due(self.not_before.astimezone(UTC), self.time_zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +114,11 @@ class NewItem:
     models: Sequence[dict[str, Any]]
     required_checks: Sequence[str]
     pays_partial: bool
+    schedule: ScheduleSpec | None
 
 
-async def create_item(connection: Connection, item: NewItem, now: datetime) -> WorkItem:
-    """Queue a new item."""
+async def create_item(connection: Connection, item: NewItem, due: Due | None, now: datetime) -> WorkItem:
+    """Queue a new item, which nobody is given before it is ``due``."""
     values = {
         "id": item.id,
         "requester": item.requester,
@@ -116,6 +129,8 @@ async def create_item(connection: Connection, item: NewItem, now: datetime) -> W
         "models": Jsonb(list(item.models)),
         "required_checks": list(item.required_checks),
         "pays_partial": item.pays_partial,
+        "not_before": None if due is None else due.at,
+        "time_zone": None if due is None else due.zone,
         "now": now,
     }
     return await _one(connection, _CREATE, values, item.id)
@@ -134,9 +149,11 @@ async def spec_of(connection: Connection, item_id: str) -> bytes:
     return bytes(row[0])
 
 
-async def list_items(connection: Connection, requester: str, *, status: str | None, after_place: int, limit: int) -> list[WorkItem]:
-    """Return some of the requester's items, oldest first."""
-    values = {"requester": requester, "after": after_place, "status": status, "limit": limit}
+async def list_items(
+    connection: Connection, requester: str, *, status: str | None, after_place: int, limit: int, now: datetime
+) -> list[WorkItem]:
+    """Return some of the requester's items, oldest first; ``status`` is one of ``SHOWN``."""
+    values = {"requester": requester, "after": after_place, "status": status, "limit": limit, "now": now}
     async with connection.cursor(row_factory=class_row(WorkItem)) as cursor:
         return await (await cursor.execute(_LIST, values)).fetchall()
 

@@ -21,12 +21,12 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('claim ' || %s, 
 # How many leases a key holds.
 _HELD = "SELECT count(*) FROM middle.leases WHERE worker = %s AND ending IS NULL"
 
-# The claim, in one statement: the oldest queued item that this key has not failed and nobody else is just taking becomes
-# leased, under a token higher than any before.
+# The claim, in one statement: the oldest queued item whose moment has come, that this key has not failed and nobody else is
+# just taking becomes leased, under a token higher than any before.
 _CLAIM = """
 WITH oldest AS (
     SELECT id FROM middle.work_items AS item
-     WHERE status = 'queued' AND task_id = %(task_id)s
+     WHERE status = 'queued' AND task_id = %(task_id)s AND (not_before IS NULL OR not_before <= %(issued)s)
        AND NOT EXISTS (SELECT FROM middle.failures WHERE work_item = item.id AND worker = %(worker)s)
      ORDER BY place
      LIMIT 1

@@ -33,6 +33,7 @@ app.command("devnet")(devnet.devnet)
 app.add_typer(middle_server.app, name="middle-server")
 for command in (work.submit, work.status, work.cancel, work.result, work.stream):
     app.command(command.__name__)(command)
+app.command("input")(work.answer)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
 app.add_typer(proofs.app, name="proofs")

@@ -20,12 +20,15 @@ def agent(
 ) -> int:
     """Serve runs over HTTP until it is stopped; runs under way are then handed back and go on at the next start."""
     import asyncio
-    import logging
 
     from orca.agent_service import run_agent
+    from orca.cli.logs import log_to_stderr
+    from orca.network_settings import load
     from orca.settings import load_settings
+    from orca.store_settings import StoreSettings
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    settings = load_settings()
+    log_to_stderr((*settings.secrets, *load(StoreSettings).secrets), level="WARNING")
 
     def ready(address: str) -> None:
         if as_json:
@@ -33,5 +36,5 @@ def agent(
         else:
             note(f"listening on {address}; routes: {address}/docs; stop with Ctrl-C")
 
-    asyncio.run(run_agent(load_settings(), host=host, port=port, workers=workers, ready=ready))
+    asyncio.run(run_agent(settings, host=host, port=port, workers=workers, ready=ready))
     return 0

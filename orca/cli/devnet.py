@@ -37,9 +37,9 @@ def devnet(
     from orca.devnet.layout import Layout
     from orca.settings import load_settings
 
-    log_to_stderr(level=30)
-    amount = base_units(price)
     settings = load_settings()
+    log_to_stderr(settings.secrets, level="WARNING")
+    amount = base_units(price)
     layout = Layout((data or settings.home / "devnet").absolute(), nodes)
     if once is not None:
         return asyncio.run(_once(layout, settings, once, _read(once), amount, real_windows, as_json))

@@ -1,4 +1,4 @@
-"""``orca key``: the node's Ed25519 key."""
+"""``orca key``: the node's Ed25519 key; and the API keys that its agent issues (``api_keys``)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
+from orca.cli import api_keys
 from orca.cli.show import AsJson, show_json
 
-app = typer.Typer(help="The node's Ed25519 key, in the JSON form of Solana's tools.", no_args_is_help=True, rich_markup_mode=None)
+_HELP = "The node's Ed25519 key, in the JSON form of Solana's tools; and API keys for those who use its agent."
+
+app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
+app.command("issue")(api_keys.issue)
+app.command("list")(api_keys.list_keys)
+app.command("revoke")(api_keys.revoke)
 
 
 @app.command("new")

@@ -1,17 +1,26 @@
-"""What a serving command writes to stderr: one line for each thing worth knowing, with its time and where it came from."""
+"""What a serving command writes to stderr: one line for each thing worth knowing, as ``ORCA_LOG_…`` say, without any secret."""
 
 from __future__ import annotations
 
-import logging
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import SecretStr
+
+    from orca_agent.observe.logs import LogLevel
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Write the log of our own packages to stderr, and only warnings of others'."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    for name in ("audit", "koii_chain", "middle_server", "orca", "orca_agent", "proof_store"):
-        logging.getLogger(name).setLevel(level)
+def log_to_stderr(secrets: Iterable[SecretStr | None], *, level: LogLevel | None = None) -> None:
+    """Write the log to stderr, with none of ``secrets``. ``level`` is the command's own, where the operator names none."""
+    from orca.network_settings import load
+    from orca.observe_settings import ObserveSettings, passwords_in
+    from orca_agent.observe.logs import write_log
+    from orca_agent.observe.secrets import Secrets
+
+    settings, given = load(ObserveSettings), [secret for secret in secrets if secret is not None]
+    struck = Secrets((*given, *passwords_in(*given), *settings.secrets))
+    wanted = settings.log_level if level is None or "log_level" in settings.model_fields_set else level
+    write_log(sys.stderr, struck, style=settings.log_format, level=wanted)

@@ -22,7 +22,8 @@ def serve(context: typer.Context, as_json: AsJson = False) -> int | None:
     from orca.middle_service import serve as run
     from orca.network_settings import MiddleServerSettings, load
 
-    log_to_stderr()
+    settings = load(MiddleServerSettings)
+    log_to_stderr([settings.database_url])
 
     def ready(where: dict[str, Any]) -> None:
         if as_json:
@@ -30,7 +31,7 @@ def serve(context: typer.Context, as_json: AsJson = False) -> int | None:
         else:
             note(f"listening on {where['url']}; nodes sign for {where['audience']}; leases are signed by {where['signer']}")
 
-    asyncio.run(run(load(MiddleServerSettings), ready))
+    asyncio.run(run(settings, ready))
     return 0
 
 

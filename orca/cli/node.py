@@ -30,7 +30,8 @@ def node(
     from orca.settings import load_settings
     from orca.store_settings import StoreSettings
 
-    log_to_stderr()
+    settings, kept = load_settings(), load(StoreSettings)
+    log_to_stderr((*settings.secrets, *kept.secrets))
 
     def ready(where: dict[str, Any]) -> None:
         if as_json:
@@ -40,9 +41,9 @@ def node(
 
     asyncio.run(
         run_node(
-            load_settings(),
+            settings,
             load(NetworkSettings),
-            load(StoreSettings),
+            kept,
             standalone=standalone,
             host=host,
             port=port,

@@ -94,8 +94,16 @@ class RemoteProgress(Progress):
                 self._line(f"[{name}] asked again; what it said so far is void")
             case "call_finished":
                 self._line(f"[{name}] {_told_ending(body)} after {body.get('seconds')} s")
+            case "scheduled":
+                self._line(f"begins at {body.get('local')} ({body.get('timezone')})")
+            case "awaiting_input":
+                self._line("waits for a person: orca status shows what is asked, orca input answers")
             case "finished" | "failed":
                 self._line(f"run {kind}: {body.get('status') or body.get('reason')}")
+            case "step_started" | "step_finished":
+                pass  # its calls say it
+            case "verdict":
+                self._line(f"proof {body.get('cid')}: {body.get('outcome')} in round {body.get('round')}")
             case _:
                 self._line(kind.replace("_", " "))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orca.cli.asking import Answers, asked, is_at_terminal
 from orca.cli.show import AsJson, note, one_line, plain, show_error, show_json
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from nacl.signing import SigningKey
 
     from orca.node import LocalNode
-    from orca_agent.work.runner import Finished
+    from orca_agent.work.live import InputAwaitedError
+    from orca_agent.work.runner import Finished, Runner
+    from orca_engine.item import Item
+    from orca_protocol.spec import ScheduleSpec
     from proof_store.cid import Cid
 
 #: what makes ``--out`` a file instead of a folder
@@ -45,42 +50,76 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(callback=_is_a_time, help="End the run after so many seconds; what was answered is kept.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="What a person says at the flow's next H; again for further ones.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial or error."""
+    """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial, error, or a person must say something first."""
     import asyncio
 
     try:
-        return asyncio.run(_run(spec, follow, out, resume, timeout, as_json))
+        return asyncio.run(_run(spec, follow, out, resume, timeout, tuple(inputs or ()), as_json))
     except OrcaError as error:
         show_error(error, as_json=as_json)
         return 1
     except KeyboardInterrupt:
-        again = f"orca run {spec} --resume" + ("" if out is None else f" --out {out}")
+        again = _again(spec, out)
         if as_json:
             show_json({"type": "urn:orca-node:problem:interrupted", "code": "interrupted", "detail": f"go on with: {again}"})
         note(f"interrupted; go on with: {again}")
         return 130
 
 
-async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout: float | None, as_json: bool) -> int:
+def _again(spec: Path, out: Path | None) -> str:
+    """Return the command that goes on with a run of ``spec``."""
+    return f"orca run {spec} --resume" + ("" if out is None else f" --out {out}")
+
+
+async def _run(
+    path: Path, follow: bool, out: Path | None, resume: bool, timeout: float | None, inputs: Sequence[str], as_json: bool
+) -> int:
     from orca.cli.progress import Progress
+    from orca.network_settings import load
     from orca.node import LocalNode
+    from orca.observe_settings import ObserveSettings
+    from orca.observing import observing
     from orca.settings import load_settings
-    from orca_agent.work.response import completion
+    from orca_agent.work.live import InputAwaitedError
+    from orca_agent.work.response import answers_of, completion
     from orca_agent.work.runner import Runner, RunOptions
+    from orca_engine.bounds import inputs_at_most
     from orca_engine.item import Item
     from orca_engine.program import admit
 
     spec = _read(path)
     item = Item.local(spec, where=str(path))
     admit(item.spec)
+    if len(inputs) > inputs_at_most(item.spec):
+        raise InvalidError("input_unasked", f"--input: {path} asks a person {inputs_at_most(item.spec)} times at most")
+    if item.spec.schedule is not None:
+        await _until_due(item.spec.schedule, resume=resume)
     async with LocalNode(load_settings()) as node:
         key = None if out is None else _prepare_proof(node, out)
         options = RunOptions(follow=follow, in_flight=node.settings.max_in_flight)
-        runner = Runner(node.journal, node.registry, node.secrets, reach=node.runs.reach, options=options, on_event=Progress())
-        finished = await runner.run(item, spec, timeout=timeout, resume=resume)
-        response = completion(finished)
+        answers = Answers(inputs, is_terminal=is_at_terminal(as_json=as_json))
+        try:
+            with observing(load(ObserveSettings)) as watchers:
+                watching = watchers.watch(item.id, Progress())
+                runner = Runner(
+                    node.journal,
+                    node.registry,
+                    node.secrets,
+                    reach=node.runs.reach,
+                    options=options,
+                    on_event=watching,
+                    on_finished=watching.ended,
+                )
+                finished = await _finish(runner, item, spec, timeout, resume, answers)
+        except InputAwaitedError as waiting:
+            _show_asked(waiting, _again(path, out), as_json)
+            return 1
+        response = completion(finished, await node.registry.bill(answers_of(finished)))
         code = 0 if finished.output.status == "success" else 1
         if out is not None and key is not None:
             try:
@@ -94,6 +133,50 @@ async def _run(path: Path, follow: bool, out: Path | None, resume: bool, timeout
     else:
         _show(response)
     return code
+
+
+async def _finish(runner: Runner, item: Item, spec: bytes, timeout: float | None, resume: bool, answers: Answers) -> Finished:
+    """Run to the end, answering what people are asked. Raises InputAwaitedError where there is no answer."""
+    from orca_agent.work.live import InputAwaitedError
+
+    while True:
+        try:
+            return await runner.run(item, spec, timeout=timeout, resume=resume, said=answers.said)
+        except InputAwaitedError as waiting:
+            if not answers.answer(waiting.calls):
+                raise
+            resume = True
+
+
+def _show_asked(waiting: InputAwaitedError, again: str, as_json: bool) -> None:
+    """Say what a person is asked, and how the run goes on."""
+    questions = [asked(call) for call in waiting.calls]
+    go_on = f"go on with: {again} --input TEXT"
+    if as_json:
+        kind = {"type": "urn:orca-node:problem:awaiting_input", "code": "awaiting_input", "status": "awaiting_input"}
+        show_json({**kind, "detail": f"a person must say something first; {go_on}", "asked": questions})
+        return
+    for question in questions:
+        for message in question["messages"]:
+            typer.echo(f"{message['role']}: {plain(message['content'])}\n")
+        note(one_line(f"awaiting input: [{question['step']}] is asked to go on from this"))
+    note(go_on)
+
+
+async def _until_due(schedule: ScheduleSpec, *, resume: bool) -> None:
+    """Wait for the moment that the spec names, which may be over where an interrupted run goes on."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from orca_time.schedule import due_of, moment_of
+
+    now = datetime.now(UTC)
+    if resume and moment_of(schedule) <= now:
+        return
+    due = due_of(schedule, now)
+    note(f"waits here until {due.document()['local']} ({due.zone}); an agent would wait in your place: orca submit SPEC")
+    while (left := (due.at - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 - the machine may sleep, its clock be set
+        await asyncio.sleep(min(left, 1.0))
 
 
 def _read(path: Path) -> bytes:
@@ -151,10 +234,13 @@ def _write_car(cid: Cid, node: LocalNode, path: Path) -> None:
 
 
 def _show(response: dict[str, Any]) -> None:
-    for message in response["output"]:
-        error = message.get("error")
-        said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
-        typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
+    for number, part in enumerate(response["output"]):
+        if isinstance(part, list):
+            typer.echo(f"# {one_line(response['tasks'][number])}\n")
+        for message in part if isinstance(part, list) else [part]:
+            error = message.get("error")
+            said = message["content"] if error is None else f"(no answer: {error['detail']} [{error['code']}])"
+            typer.echo(f"## {one_line(message['role'])}\n\n{plain(said)}\n")
     for remark in response.get("notes", ()):
         note(plain(f"{remark['code']}: {remark['detail']}"))
     usage = response["usage"]

@@ -23,10 +23,6 @@ ServerUrl = Annotated[
 ]
 Id = Annotated[str, typer.Argument(help="What `orca submit` answered.")]
 
-#: statuses after which nothing happens any more
-_FINAL = frozenset({"done", "unpaid", "failed", "cancelled"})
-_LOOK = 1.0
-
 
 def submit(
     spec: Annotated[Path, typer.Argument(help="A SwarmSpec in JSON.")],
@@ -53,6 +49,8 @@ def status(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
     async def show(there: Server) -> int:
         document = await there.status(name)
         _show(document, as_json, f"{name}: {document.get('status')}")
+        if not as_json:
+            _show_questions(document)
         return 0
 
     return asyncio.run(_with(server, show))
@@ -67,6 +65,23 @@ def cancel(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
         return 0
 
     return asyncio.run(_with(server, end))
+
+
+def answer(
+    name: Id,
+    text: Annotated[str, typer.Argument(help="What you say.")],
+    path: Annotated[str | None, typer.Option(help="Which question, where a run asks several at once.")] = None,
+    server: ServerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Answer what a run asks people at the H of its flow; `orca status` shows what that is."""
+
+    async def give(there: Server) -> int:
+        document = await there.give_input(name, text, path)
+        _show(document, as_json, f"{name}: {document.get('status')}")
+        return 0
+
+    return asyncio.run(_with(server, give))
 
 
 def result(name: Id, server: ServerUrl = None, as_json: AsJson = False) -> int:
@@ -119,6 +134,8 @@ async def _submit(
         if purse is not None and amount is not None:
             document["funded"] = await _fund(*purse, amount, str(document.get("id")))
         _show(document, as_json, str(document.get("id")))
+        if not as_json and isinstance(scheduled := document.get("scheduled"), dict):
+            note(one_line(f"begins at {scheduled.get('local')} ({scheduled.get('timezone')}); until then `orca cancel` ends it"))
         return 0
 
     return await _with(server, post)
@@ -142,29 +159,27 @@ def _item(spec: str, amount: int, models: tuple[str, ...], checks: tuple[str, ..
     return WorkItem(amount, tuple(allowed), required)
 
 
-def _purse() -> tuple[SigningKey, NetworkSettings]:
-    """Return who pays, and into which task's pot: known before anything is posted."""
+def _purse() -> tuple[SigningKey, NetworkSettings, Path]:
+    """Return who pays, into which task's pot, and where payments are kept: known before anything is posted."""
     from orca.key_file import load_key
     from orca.network_settings import NetworkSettings, load, require
     from orca.settings import load_settings
 
     settings, network = load_settings(), load(NetworkSettings)
     require(ORCA_RPC_URLS=network.rpc_urls, ORCA_TASK_ID=network.task_id)
-    return load_key(network.main_key_file or settings.home / "main.json", network=settings.network), network
+    key = load_key(network.main_key_file or settings.home / "main.json", network=settings.network)
+    return key, network, settings.home / "funded"
 
 
-async def _fund(key: SigningKey, network: NetworkSettings, amount: int, item: str) -> str:
+async def _fund(key: SigningKey, network: NetworkSettings, folder: Path, amount: int, item: str) -> str:
     """Pay into the pot of the task, saying for which work item; returns the transaction's signature."""
-    from koii_chain import calls
     from koii_chain.client import ChainClient
     from koii_chain.rpc import JsonRpc, RpcSettings
-    from orca_protocol.keys import public_key_of
+    from orca.funding import fund
 
     client = ChainClient(JsonRpc(RpcSettings(network.rpc_urls)))
     try:
-        task = (await client.fresh_task(network.task_id or "")).task
-        payer = public_key_of(key)
-        return await client.act([calls.fund_task(task, payer, amount), calls.memo(payer, item)], [key])
+        return await fund(client, key, network.task_id or "", amount, item, folder)
     finally:
         await client.close()
 
@@ -196,22 +211,15 @@ async def _stream_run(there: Server, name: str, as_json: bool) -> int:
 async def _stream_item(there: Server, name: str, as_json: bool) -> int:
     import json
 
-    seen, told = "", set[str]()
-    while seen not in _FINAL:
-        document = await there.status(name)
-        now = str(document.get("status"))
-        lines = [{"event": "status", **document}] if now != seen else []
-        for verdict in await there.verdicts(name):
-            if (which := f"{verdict.get('auditor')} {verdict.get('cid')}") not in told:
-                told.add(which)
-                lines.append({"event": "verdict", **{field: verdict.get(field) for field in ("auditor", "cid", "vote", "reason")}})
-        seen = now
-        for line in lines:
-            text = f"{line['auditor']}: {line['vote']}: {line['reason']}" if line["event"] == "verdict" else now.replace("_", " ")
-            typer.echo(json.dumps(line) if as_json else one_line(text))
-        if seen not in _FINAL:
-            await asyncio.sleep(_LOOK)
-    return 0 if seen == "done" else 1
+    from orca.following import follow_item
+
+    status = ""
+    async for told in follow_item(there, name):
+        if told["event"] == "status":
+            status = str(told["status"])
+        text = f"{told['auditor']}: {told['vote']}: {told['reason']}" if told["event"] == "verdict" else status.replace("_", " ")
+        typer.echo(json.dumps(told) if as_json else one_line(text))
+    return 0 if status == "done" else 1
 
 
 def _read(path: Path) -> str:
@@ -231,6 +239,13 @@ def _show(document: dict[str, Any], as_json: bool, line: str) -> None:
         show_json(document)
     else:
         typer.echo(one_line(line))
+
+
+def _show_questions(document: dict[str, Any]) -> None:
+    for question in document.get("asked") or ():
+        for message in question.get("messages", ()):
+            typer.echo(f"{one_line(str(message.get('role')))}: {plain(str(message.get('content')))}\n")
+        note(one_line(f"[{question.get('step')}] is asked to go on from this: orca input {document.get('id')} TEXT"))
 
 
 def _show_output(document: dict[str, Any]) -> None:

@@ -27,10 +27,13 @@ from orca_protocol.errors import UnavailableError
 from orca_protocol.keys import public_key_of
 
 #: what children take over from this process's environment: where programs are, and which models answer
-_PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ORCA_MODEL_ALIASES")
+_PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 _PASSED_PREFIXES: Final = (
     "ORCA_OPENAI_",
     "ORCA_ANTHROPIC_",
+    "OPENROUTER_API_KEY",
+    "ORCA_OPENROUTER_",
+    "ORCA_MODEL_",
     "ORCA_MAX_IN_FLIGHT",
     "ORCA_KUBO_",
     "ORCA_PIN_",

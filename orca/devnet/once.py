@@ -88,6 +88,7 @@ class Once:
     async def _take(self, spec: bytes, answering: Answering, price: int) -> Paid:
         before = await self._balances()
         item = await self._post(spec, answering, price)
+        await self._until_due(item)
         await self._until(item, lambda status: status != "queued", "work")
         await self._follow(item)
         await self._until(item, lambda status: status not in {"queued", "leased", "reported"}, "report")
@@ -121,7 +122,14 @@ class Once:
         signature = await genesis.fund(self._devnet.chain, price, item)
         self._say(f"  work item {item}, required checks: {', '.join(answering.checks)}")
         self._say(f"  its price is in the pot: FundTask {signature}")
+        if (scheduled := answer.json()["scheduled"]) is not None:
+            self._say(f"  nobody is given it before {scheduled['local']} ({scheduled['timezone']})")
         return item
+
+    async def _until_due(self, item: str) -> None:
+        while (status := await self._item_status(item)) == "scheduled":
+            self._status = status
+            await asyncio.sleep(_PAUSE)
 
     async def _until(self, item: str, is_over: Callable[[str], bool], step: str) -> None:
         """Wait for a status; whoever is waited for in vain says why."""
@@ -233,8 +241,8 @@ class Once:
         return {node.member.key: await self._devnet.balance(node.member) for node in self._devnet.nodes}
 
     async def _may_go(self) -> bool:
-        """Hold the clock while the item waits for somebody to take it: a round without work brings nobody nearer."""
-        return self._status != "queued"
+        """Hold the clock while the item waits for its moment or a taker: a round without work brings nobody nearer."""
+        return self._status not in {"scheduled", "queued"}
 
     async def _why(self) -> str:
         """Return what the clock waits for, and what each node says of itself."""

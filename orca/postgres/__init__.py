@@ -32,10 +32,10 @@ import psycopg
 from pydantic import SecretStr
 
 from orca.postgres.said import one_line
-from orca.postgres.server import EmbeddedPostgres
+from orca.postgres.server import EmbeddedPostgres, url_of_running
 from orca_protocol.errors import InvalidError, UnavailableError
 
-__all__ = ["EmbeddedPostgres", "check_server", "open_database"]
+__all__ = ["EmbeddedPostgres", "check_server", "join_database", "open_database"]
 
 #: the oldest server we know to work, as PostgreSQL writes version numbers
 OLDEST = 150000
@@ -62,6 +62,37 @@ async def open_database(url: SecretStr | None, folder: Path) -> AsyncIterator[st
             found = embedded.url
         await asyncio.to_thread(migrate, found)
         yield found
+
+
+@asynccontextmanager
+async def join_database(url: SecretStr | None, folder: Path) -> AsyncIterator[str]:
+    """Yield as ``open_database`` does, for a command that is soon done: an embedded server that runs already is used, not owned.
+
+    So it works beside a running agent. A server that is just being started by another process is waited for.
+    """
+    async with contextlib.AsyncExitStack() as closing:
+        running = None if url is not None else await _join(folder)
+        if running is not None:
+            yield running
+            return
+        try:
+            found = await closing.enter_async_context(open_database(url, folder))
+        except UnavailableError as error:
+            running = await _join(folder) if error.code == "postgres_in_use" else None
+            if running is None:
+                raise
+            found = running
+        yield found
+
+
+async def _join(folder: Path) -> str | None:
+    """Return the URL of the server that runs in ``folder``, with today's schema, if there is one."""
+    from orca_agent.store.migrate import migrate
+
+    found = await asyncio.to_thread(url_of_running, folder)
+    if found is not None:
+        await asyncio.to_thread(migrate, found)
+    return found
 
 
 def check_server(url: str) -> None:

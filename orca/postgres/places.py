@@ -81,6 +81,13 @@ def make_socket(root: Path, account: Account) -> Path:
     return short
 
 
+def socket_in(folder: Path) -> Path | None:
+    """Return the directory of the socket of a server in ``folder``, if there is one."""
+    link = folder / "place"
+    socket = (link.resolve() if link.is_symlink() else folder) / "socket"
+    return socket.resolve() if socket.exists() else None
+
+
 def remove_socket(root: Path) -> None:
     """Remove the directory of a socket, also one that an owner who was killed left under /tmp."""
     socket = root / "socket"

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from orca.postgres.places import SUPERUSER, Places, make_data, make_socket, remove_socket, settle, write_access
+from orca.postgres.places import SUPERUSER, Places, make_data, make_socket, remove_socket, settle, socket_in, write_access
 from orca.postgres.processes import end_keeper, end_leftovers, launch
 from orca.postgres.programs import find_programs
 from orca.postgres.said import one_line, tail
@@ -160,7 +160,27 @@ class EmbeddedPostgres:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(NAME)))
 
     def _url(self, role: str, database: str) -> str:
-        return f"postgresql://{role}@/{database}?host={quote(str(self._running.socket), safe='/')}"
+        return _url_in(self._running.socket, role, database)
+
+
+def url_of_running(folder: Path) -> str | None:
+    """Return the URL for role and database ``orca`` of the server that another process of this account runs in ``folder``.
+
+    None if there is no server there that answers and lets us in. It is good until its owner stops it.
+    """
+    socket = socket_in(folder.resolve())
+    if socket is None:
+        return None
+    url = _url_in(socket, NAME, NAME)
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return None
+    return url
+
+
+def _url_in(socket: Path, role: str, database: str) -> str:
+    return f"postgresql://{role}@/{database}?host={quote(str(socket), safe='/')}"
 
 
 def _lock(path: Path, seconds: float) -> IO[str]:

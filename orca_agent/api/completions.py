@@ -8,58 +8,52 @@ nothing to call a success: the answer is a problem, which names the run and hold
     504 run_deadline    its time was up          409 run_cancelled   somebody cancelled it
     500 run_failed      it could not be run      400 …               what is wrong with the spec, or a model that is not there
 
-Who goes away before the end wants no answer: the run is cancelled, unless the request said ``on_disconnect=continue``.
+With ``stream`` the answer is the run as it happens (``swarm_stream``), with the response object at its end.
+Who says ``cache=true`` takes an answer that the same request got before; see ``kept``. A request with an Idempotency-Key is
+answered by its own run, and its answer is kept.
+What waits longer than a caller can is answered with 202 and the job's id, under which the run is read when it has ended: a spec
+that waits for its moment, at once, and a run that waits for a person, when it does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import Field
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from orca_agent.api.access import caller_of
+from orca_agent.api.followers import Followers
+from orca_agent.api.kept import request_key
 from orca_agent.api.problems import PROBLEMS
-from orca_agent.api.runs import IDEMPOTENCY, finished, store
+from orca_agent.api.runs import IDEMPOTENCY, store
 from orca_agent.api.services import Services
-from orca_agent.api.streams import until_gone
+from orca_agent.api.swarm_stream import SwarmStream
+from orca_agent.api.translation import AgentRequest, Wanted, agent_in, swarm_in
+from orca_agent.api.waiting import ON_DISCONNECT, is_kept, outcome_of, until_ended
+from orca_agent.models.facts import Bill
 from orca_agent.models.retry import stamp
-from orca_agent.work.queue import Stored
-from orca_agent.work.response import completion
+from orca_agent.work.response import Shown, completion, cost_of, pending, tokens_of
 from orca_agent.work.runner import Finished
-from orca_agent.work.states import FAILED
-from orca_http.answers import json_answer, respond
-from orca_http.bounds import own_time
-from orca_http.reading import body_schema, choice_of, one_of, read_json, refuse_other_media
-from orca_protocol.canonical import canonical
-from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
-from orca_protocol.model import Strict
-from orca_protocol.spec import AgentSpec, SwarmSpec
+from orca_agent.work.states import RunState
+from orca_http.answers import Answer, json_answer, respond
+from orca_http.reading import body_schema, choice_of, one_of, refuse_other_media
+from orca_protocol.canonical import parse_json
+from orca_protocol.errors import InvalidError
+from orca_protocol.spec import SPEC_MAX_BYTES, SwarmSpec, read_spec
 
-_CHOICES = ("cancel", "continue")
-_ON_DISCONNECT = {"name": "on_disconnect", "in": "query", "schema": {**one_of(_CHOICES), "default": "cancel"}}
-_PARAMETERS = {"parameters": [IDEMPOTENCY, _ON_DISCONNECT]}
-#: what stands before the reason of a run that failed for something that is wrong with it
-_MODEL = re.compile(r"(model_unavailable|model_ambiguous): (.*)", re.DOTALL)
+_YES_OR_NO = ("true", "false")
+_CACHE = {"name": "cache", "in": "query", "schema": {**one_of(_YES_OR_NO), "default": "false"}}
+_PARAMETERS = {"parameters": [IDEMPOTENCY, ON_DISCONNECT, _CACHE]}
 
 
-class AgentRequest(Strict):
-    """One agent and what it is asked. The Swarms API's other fields are refused by name: nothing is accepted and ignored."""
-
-    agent_config: AgentSpec
-    task: Annotated[str, Field(min_length=1, max_length=1_000_000)]
-    #: earlier messages; this engine cannot take any yet, so only an empty one is let in
-    history: dict[str, Any] | list[Any] | str | None = None
-
-
-def routes(services: Services) -> APIRouter:
+def routes(services: Services, followers: Followers) -> APIRouter:
     """Return the router of both."""
     router = APIRouter(prefix="/v1", tags=["completions"])
-    completions = _Completions(services)
+    completions = _Completions(services, followers)
     for path, handler, kind in (
         ("/swarm/completions", completions.swarm, SwarmSpec),
         ("/agent/completions", completions.agent, AgentRequest),
@@ -72,105 +66,93 @@ def routes(services: Services) -> APIRouter:
 class _Completions:
     """The handlers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, followers: Followers) -> None:
         self._services = services
+        self._followers = followers
 
     async def swarm(self, request: Request) -> Response:
         """Run a swarm and answer with what it said."""
         refuse_other_media(request)
-        ended = await self._ended(request, await request.body())
-        return _answer(ended, completion(ended))
+        return await self._answered(request, await asyncio.to_thread(swarm_in, await request.body()), completion)
 
     async def agent(self, request: Request) -> Response:
         """Run one agent and answer with what it said."""
-        wanted = await read_json(request, AgentRequest, max_bytes=self._services.settings.body_bytes)
-        if wanted.history:
-            raise InvalidError("history_unsupported", "history: this version begins every run anew; put what matters into task")
-        agent = wanted.agent_config.document()
-        spec = {"name": wanted.agent_config.agent_name, "agents": [agent], "task": wanted.task}
-        ended = await self._ended(request, canonical({**spec, "swarm_type": "SequentialWorkflow"}))
-        return _answer(ended, _agent_document(ended))
+        refuse_other_media(request)
+        wanted = await asyncio.to_thread(_agent_of, await request.body())
+        return await self._answered(request, Wanted(wanted.spec(), wanted.stream), agent_document)
 
-    async def _ended(self, request: Request, spec: bytes) -> Finished:
-        """Store the run and wait for its end."""
-        is_kept = choice_of(request, "on_disconnect", _CHOICES) == "continue"
-        stored = await store(request, self._services, spec)
-        own_time(request.scope)
-        if await self._is_gone_before_the_end(request, stored.run_id):
-            await self._leave(stored, is_kept=is_kept)
-            raise ClientDisconnect
-        state = await self._services.queue.state(stored.run_id)
-        if state.run.status == FAILED:
-            raise _reason(stored.run_id, state.reason or "")
-        return await finished(self._services, state)
+    async def _answered(self, request: Request, wanted: Wanted, shown: Shown) -> Response:
+        """Answer with a kept answer, where the request takes one, or else with what the run said."""
+        takes_kept = choice_of(request, "cache", _YES_OR_NO) == "true"
+        if wanted.is_streamed and takes_kept:
+            raise InvalidError("query", "cache: a stream is the run as it happens and is not kept; leave out cache or stream")
+        if wanted.is_streamed:
+            return await self._streamed(request, wanted, shown)
+        if not takes_kept:
+            return await self._shown(await self._ended(request, wanted), shown)
+        asked = await asyncio.to_thread(read_spec, wanted.spec)
+        key = request_key(caller_of(request).owner, request.url.path, asked)
+        found = self._services.answers.find(key) if "idempotency-key" not in request.headers else None
+        if found is not None:
+            return found
+        ended = await self._ended(request, wanted)
+        response = await self._shown(ended, shown)
+        is_success = isinstance(ended, Finished) and ended.output.status == "success"
+        if is_success:
+            self._services.answers.keep(key, Answer(200, "application/json", bytes(response.body)))
+        response.headers["Cache-Status"] = "orca; fwd=miss; stored" if is_success else "orca; fwd=miss"
+        return response
 
-    async def _is_gone_before_the_end(self, request: Request, run_id: str) -> bool:
-        """Wait until the run has ended (False) or its caller has gone (True)."""
-        gone = asyncio.create_task(until_gone(request.receive))
-        ended = asyncio.create_task(self._until_closed(run_id))
-        stopping = asyncio.create_task(self._services.stopping.wait())
-        waiting = {gone, ended, stopping}
-        try:
-            limit = self._services.settings.completion_seconds
-            await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                ended.result()
-                return False
-            if gone.done():
-                return True
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-        if self._services.stopping.is_set():
-            raise UnavailableError("stopping", f"this service is being stopped; run {run_id} goes on when it is back, read it then")
-        raise InvalidError("run_goes_on", f"run {run_id} has not ended within {limit:g} s and goes on: GET /v1/runs/{run_id}")
+    async def _streamed(self, request: Request, wanted: Wanted, shown: Shown) -> Response:
+        kept = is_kept(request)
+        self._followers.admit()
+        stored = await store(request, self._services, wanted.spec)
+        return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
 
-    async def _until_closed(self, run_id: str) -> None:
-        while not await self._services.events.until_closed(run_id, 1.0):
-            pass
+    async def _ended(self, request: Request, wanted: Wanted) -> Finished | RunState:
+        """Store the run and wait for its end; return how it stands if that is not waited for."""
+        kept = is_kept(request)
+        stored = await store(request, self._services, wanted.spec)
+        await until_ended(request, self._services, [stored], kept=kept)
+        return await outcome_of(self._services, stored.run_id)
 
-    async def _leave(self, stored: Stored, *, is_kept: bool) -> None:
-        """Cancel the run of a caller who has gone, if this very request began it."""
-        if is_kept or not stored.is_new:
-            return
-        try:
-            await self._services.queue.cancel(stored.run_id)
-        except InvalidError:
-            return  # it ended meanwhile
-
-
-def _reason(run_id: str, reason: str) -> OrcaError:
-    """Return the error of a run that ended without an output."""
-    wrong = _MODEL.fullmatch(reason)
-    if wrong is not None:
-        return InvalidError(wrong.group(1), wrong.group(2))
-    return InvalidError("run_failed", f"run {run_id} could not be run: {reason}")
-
-
-def _answer(ended: Finished, document: dict[str, Any]) -> Response:
-    output = ended.output
-    if output.status != "error":
+    async def _shown(self, ended: Finished | RunState, shown: Shown) -> Response:
+        if isinstance(ended, RunState):
+            asked = await self._services.queue.questions(ended.run.id)
+            return respond(json_answer(202, pending(ended, asked)), location=f"/v1/runs/{ended.run.id}")
+        document = shown(ended, await self._services.bill(ended))
+        error = error_of(ended)
+        if error is not None:
+            return PROBLEMS.response(error, run=ended.run.id, response=document)
         return respond(json_answer(200, document))
+
+
+def _agent_of(body: bytes) -> AgentRequest:
+    return agent_in(parse_json(body, max_bytes=SPEC_MAX_BYTES, where="body"), "body")
+
+
+def error_of(ended: Finished) -> InvalidError | None:
+    """Return what a run came to in which nobody answered, or None if there is an answer."""
+    if ended.output.status != "error":
+        return None
     why = {
         "cancelled": ("run_cancelled", "was cancelled before any agent answered"),
         "deadline": ("run_deadline", "was out of time before any agent answered"),
     }
-    code, said = why.get(output.stopped or "", ("run_error", "got no answer; each agent's error is in response.output"))
-    return PROBLEMS.response(InvalidError(code, f"run {ended.run.id} {said}"), run=ended.run.id, response=document)
+    code, said = why.get(ended.output.stopped or "", ("run_error", "got no answer; each agent's error is in response.output"))
+    return InvalidError(code, f"run {ended.run.id} {said}")
 
 
-def _agent_document(ended: Finished) -> dict[str, Any]:
+def agent_document(ended: Finished, bill: Bill | None) -> dict[str, Any]:
     """Return the response object of ``/v1/agent/completions``."""
     (agent,) = ended.item.spec.agents
-    shown = completion(ended)
     return {
         "job_id": ended.run.id,
         "success": ended.output.status == "success",
         "name": agent.agent_name,
         "description": agent.description,
         "temperature": agent.temperature,
-        "outputs": shown["output"],
-        "usage": shown["usage"],
+        "outputs": completion(ended)["output"],
+        "usage": {**tokens_of(ended.output), "img_cost": None, "total_cost": cost_of(bill)},
         "timestamp": stamp(datetime.fromtimestamp(ended.finished, UTC)),
     }

@@ -32,7 +32,12 @@ def routes(services: Services) -> APIRouter:
             "version": services.version,
             "engine_revision": REVISION,
             "database": "ready",
-            "queue": {"queued": depth.queued, "running": depth.running},
+            "queue": {
+                "queued": depth.queued,
+                "running": depth.running,
+                "scheduled": depth.scheduled,
+                "awaiting_input": depth.awaiting,
+            },
             "models": await _models(services),
         }
         return respond(json_answer(200, document))

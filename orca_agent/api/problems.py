@@ -6,12 +6,23 @@ from orca_http.problems import Problems
 
 PROBLEMS = Problems(
     {
+        401: ("credentials_expired", "credentials_revoked"),
+        403: ("scope_missing",),
         404: ("proof_unavailable", "proof_unknown", "run_unknown"),
-        409: ("idempotency_conflict", "output_absent", "run_cancelled", "run_ended", "run_unended"),
+        409: (
+            "idempotency_conflict",
+            "input_given",
+            "not_awaiting",
+            "output_absent",
+            "run_cancelled",
+            "run_ended",
+            "run_unended",
+        ),
         410: ("events_forgotten",),
         413: ("proof_too_large",),
         500: ("journal_damaged", "run_failed"),
         502: ("run_error",),
+        503: ("stopping",),
         504: ("run_deadline", "run_goes_on"),
     }
 )

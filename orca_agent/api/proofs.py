@@ -7,8 +7,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from orca_agent.api.access import guard
-from orca_agent.api.services import ApiSettings
+from orca_agent.api.access import Gate
 from orca_http.answers import json_answer, respond
 from orca_protocol.errors import InvalidError
 from proof_store.cid import Cid
@@ -27,9 +26,9 @@ class Keeps(Protocol):
         """Let go of the proofs whose time is over, or only name them."""
 
 
-def routes(keeper: Keeps, settings: ApiSettings) -> APIRouter:
+def routes(keeper: Keeps, gate: Gate) -> APIRouter:
     """Return the router of ``/v1/stores`` and ``/v1/proofs``."""
-    router = APIRouter(prefix="/v1", tags=["proofs"], dependencies=[Depends(guard(settings))])
+    router = APIRouter(prefix="/v1", tags=["proofs"], dependencies=[Depends(gate.needs("admin"))])
 
     async def stores() -> Response:
         """Say how each store stands, by the last look."""

@@ -15,8 +15,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orca_agent.api.access import guard
-from orca_agent.api.services import ApiSettings
+from orca_agent.api.access import Gate
 from orca_http.answers import json_answer, respond
 from orca_http.reading import read_json
 from orca_protocol.errors import InvalidError
@@ -59,9 +58,9 @@ class AuditRequest(Strict):
     submitter: PublicKey
 
 
-def status_routes(node: Speaks, settings: ApiSettings) -> APIRouter:
-    """Return the router of ``/status`` and below, open to who may use the agent's API."""
-    router = APIRouter(prefix="/status", tags=["status"], dependencies=[Depends(guard(settings))])
+def status_routes(node: Speaks, gate: Gate) -> APIRouter:
+    """Return the router of ``/status`` and below, for the node's own people."""
+    router = APIRouter(prefix="/status", tags=["status"], dependencies=[Depends(gate.needs("admin"))])
 
     async def now() -> Response:
         return respond(json_answer(200, node.status()))

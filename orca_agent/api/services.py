@@ -8,13 +8,19 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from orca_agent.api.access import Gate
+from orca_agent.api.kept import KeptAnswers
+from orca_agent.models.facts import Bill
 from orca_agent.models.registry import Registry
 from orca_agent.store.events import EventLog
 from orca_agent.store.journal import Journal
+from orca_agent.store.keys import KeyStore
 from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
+from orca_agent.work.response import answers_of
 from orca_agent.work.runner import Finished
 from orca_http.local import is_loopback
+from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError
 
 
@@ -24,7 +30,7 @@ class ApiSettings:
 
     #: where the service listens
     host: str = "127.0.0.1"
-    #: what callers of ``/v1`` must send; None lets everybody in who can reach loopback
+    #: the operator's own key for ``/v1``; None lets everybody in who can reach loopback, until a key was issued
     api_key: SecretStr | None = None
 
     body_bytes: int = 9 * 1024 * 1024
@@ -41,6 +47,10 @@ class ApiSettings:
     send_seconds: float = 30.0
     #: health does not wait longer for the database or the models
     health_seconds: float = 3.0
+    #: what one run may use at most, beside its own budget and its key's
+    budget: Budget = field(default_factory=Budget)
+    #: requests without a valid key, a minute and an address, before no more are looked at
+    failures: int = 60
 
     def __post_init__(self) -> None:
         """Refuse to be open to a network. Raises InvalidError ``api_key_missing``."""
@@ -81,8 +91,15 @@ class Services:
     events: EventLog
     intake: Intake
     registry: Registry
+    keys: KeyStore
+    gate: Gate
     version: str
     #: None: this service makes no proofs
     prover: Prover | None = None
+    answers: KeptAnswers = field(default_factory=KeptAnswers)
     #: set when the service ends: whoever waits is sent away
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def bill(self, ended: Finished) -> Bill | None:
+        """Return what a run cost by today's prices; None where a price or a usage is not known."""
+        return await self.registry.bill(answers_of(ended))

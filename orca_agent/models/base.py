@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, ModelRequest
+from orca_protocol.model import Answer, ModelRequest, ToolCall
 
 #: receives each piece of text as it arrives, in the event loop's thread
 Deltas = Callable[[str], None]
-#: the bytes of images by their digest
+#: the bytes of a request's images, by their digests
 Images = Mapping[str, bytes]
 NO_IMAGES: Images = MappingProxyType({})
 
@@ -39,13 +39,25 @@ class Provider(Protocol):
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
         """Ask ``model`` once. ``on_delta`` makes the provider stream; what it got is void if an error follows.
 
-        ``images`` are the bytes of those that the messages name, by digest.
-
+        What a provider cannot do of a request it refuses by name before anything is asked: InvalidError ``tools_unsupported``,
+        ``schema_unsupported``, ``vision_unsupported``. ``images`` holds at least the images that the request names.
         Raises only the OrcaError family, and CancelledError when the caller cancels, after which no delta is delivered.
         """
 
     async def close(self) -> None:
         """Release what this provider itself holds; calls still running end with an error. Closing twice is harmless."""
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A provider with keys that can be asked about."""
+
+    @property
+    def name(self) -> str:
+        """The operator's label for it."""
+
+    async def examined(self) -> tuple[OrcaError | None, ...]:
+        """Return what the server has against each key, None where it lets it in."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,8 @@ class Text:
         return "".join(self._pieces)
 
 
-def answer_text(content: str | None, finish_reason: str, where: str) -> str:
-    """Return ``content`` if it counts as an answer: text, or an empty string that the model itself ended.
+def answer_text(content: str | None, finish_reason: str, where: str, calls: tuple[ToolCall, ...] | None = None) -> str:
+    """Return ``content`` if it counts as an answer: text, tool calls, or an empty string that the model itself ended.
 
     Raises InvalidError ``model_refused`` (a filter or the model broke it off: what had come is no answer) or ``empty_answer``
     (nothing came: the tokens went into reasoning, or the model called tools that nobody offered), for the same request would
@@ -106,9 +118,22 @@ def answer_text(content: str | None, finish_reason: str, where: str) -> str:
         raise InvalidError("model_refused", f"{where} declined to answer ({finish_reason})")
     if finish_reason == "error":
         raise UnavailableError("server_error", f"{where} ended its answer with an error and did not say which")
+    if calls:
+        return content or ""
     if content or (content == "" and finish_reason == "stop"):
         return content
     raise InvalidError("empty_answer", f"{where} ended with {excerpt(finish_reason, 40)!r} and no text")
+
+
+def shows_images(request: ModelRequest) -> bool:
+    """Whether ``request`` has any."""
+    return any(message.images for message in request.messages)
+
+
+def refuse_blind(inputs: tuple[str, ...], where: str) -> None:
+    """Raise InvalidError ``vision_unsupported`` for a model that is known to read other things than images."""
+    if inputs and "image" not in inputs:
+        raise InvalidError("vision_unsupported", f"{where} reads {', '.join(inputs)} and no images; name a model that sees")
 
 
 _INVALID = {
@@ -136,6 +161,8 @@ def error_for(status: int, message: str, where: str, *, retry_after: float | Non
     """Return the error that HTTP ``status`` means; 3xx too, because no redirect is ever followed."""
     said = f": {excerpt(message)}" if message.strip() else ""
     detail = f"{where} answered HTTP {status}{said}"
+    if status == 402 and retry_after is not None:  # OpenRouter's way to say that calls under way have reserved what is left
+        return UnavailableError("payment_required", detail, retry_after=retry_after)
     if status in _UNAVAILABLE or status >= 500:
         return UnavailableError(_UNAVAILABLE.get(status, "server_error"), detail, retry_after=retry_after)
     if 300 <= status < 400:

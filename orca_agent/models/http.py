@@ -1,26 +1,26 @@
 """The one HTTP client that all hosted providers share, made for hundreds of calls in flight.
 
 No limit derived from cores or pools: one explicit bound on calls in flight. Each phase of a call has its own timeout.
-Deliberately not done: proxies, netrc and certificates taken from the environment (``trust_env`` off: a stray variable must
-not reroute prompts or add credentials; an operator names a proxy in the settings), redirects (they would carry the key
-elsewhere), cookies, and compressed answers (nothing to gain on loopback, and a bomb to fear).
+Deliberately not done: proxies and netrc taken from the environment (a stray variable must not reroute prompts or add
+credentials; an operator names a proxy in the settings), redirects (they would carry the key elsewhere), cookies, and
+compressed answers (nothing to gain on loopback, and a bomb to fear). Why it is our own: docs/adr/0014.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
-import aiohttp
 from pydantic import SecretStr
 
 from orca_agent.models.base import Caps, error_for, excerpt, parse_retry_after
+from orca_agent.models.connection import Connection, Response
+from orca_agent.models.pool import Origin, Pool, Proxy
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 
 _ERROR_BODY_BYTES = 64 * 1024
@@ -65,10 +65,12 @@ class Endpoint:
     @classmethod
     def checked(cls, label: str, base_url: str, headers: Mapping[str, str], key: tuple[str, SecretStr] | None) -> Endpoint:
         """Raises InvalidError ``bad_base_url`` or ``bad_api_key``; the key itself is never in the detail."""
-        if not _is_base_url(base_url):
+        try:
+            Origin.of(base_url)
+        except ValueError as error:  # also brackets that do not match, a port that is none, a name that is none
             raise InvalidError(
                 "bad_base_url", f"the base URL of {label} must be http(s)://host[:port][/path], without user, query or fragment"
-            )
+            ) from error
         sent = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
         if key is not None:
             header, secret = key
@@ -79,6 +81,29 @@ class Endpoint:
                 )
             sent[header] = f"Bearer {value}" if header == "Authorization" else value
         return cls(label, base_url.rstrip("/"), sent, None if key is None else key[1])
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Where it is."""
+        return self._place[0]
+
+    def request(self, method: str, path: str, body: bytes | None, proxy: Proxy | None) -> bytes:
+        """Return the bytes of a request, as they go to the server itself, through a tunnel, or in plain text to ``proxy``."""
+        target, credentials = self._place[1] + path, ""
+        if proxy is not None and self.origin.scheme == "http":
+            target, credentials = f"http://{self.origin.authority}{target}", proxy.authorisation
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+        return f"{method} {target} HTTP/1.1\r\n{self._lines}{credentials}{length}\r\n".encode() + (body or b"")
+
+    @cached_property
+    def _place(self) -> tuple[Origin, str]:
+        return Origin.of(self.base_url)
+
+    @cached_property
+    def _lines(self) -> str:
+        """The headers that every request has."""
+        lines = {"Host": self.origin.authority, "User-Agent": "orca-node", **self.headers}
+        return "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
     @contextmanager
     def hushed(self) -> Iterator[None]:
@@ -93,34 +118,19 @@ class Endpoint:
             raise
 
 
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # brackets that do not match; a port that is none
-        return False
-    if "@" in parts.netloc or "?" in url or "#" in url:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
-
-
 class Chunks:
     """The bytes of a streamed answer as they arrive: an async iterator that needs no closing of its own."""
 
-    def __init__(self, response: aiohttp.ClientResponse, label: str) -> None:
-        self._content = response.content
-        self._label = label
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
     def __aiter__(self) -> Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        # Only the reading is translated: an OSError of whoever consumes the chunks is not the server's.
-        with translated(self._label):
-            chunk = await self._content.readany()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
+        if chunk := await self._response.chunk():
+            return chunk
+        raise StopAsyncIteration
 
 
 class HttpClient:
@@ -128,118 +138,92 @@ class HttpClient:
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self.settings = settings or HttpSettings()
-        self._session: aiohttp.ClientSession | None = None
-        self._gate: asyncio.Semaphore | None = None
+        self._proxy = None if self.settings.proxy is None else Proxy.of(self.settings.proxy)
+        self._pool: Pool | None = None
+        self._gate = asyncio.Semaphore(self.settings.in_flight)
+        self._under_way: set[Response] = set()
         self._closed = False
 
     async def get(self, endpoint: Endpoint, path: str) -> bytes:
         """Return the body of a successful GET; raises the OrcaError family."""
-        async with self._call("GET", endpoint, path, None) as response:
-            return await self._body(response, endpoint.label)
+        return await self._whole("GET", endpoint, path, None)
 
     async def post(self, endpoint: Endpoint, path: str, body: bytes) -> bytes:
         """Return the body of a successful POST; raises the OrcaError family."""
-        async with self._call("POST", endpoint, path, body) as response:
-            return await self._body(response, endpoint.label)
+        return await self._whole("POST", endpoint, path, body)
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, path: str, body: bytes) -> AsyncIterator[Chunks]:
         """Enter with the chunks of a successful answer as they arrive; leaving early closes the connection."""
-        async with self._call("POST", endpoint, path, body) as response:
-            yield Chunks(response, endpoint.label)
-            await _drain(response)
+        async with self._gate:
+            response = await self._asked("POST", endpoint, path, body)
+            try:
+                await _refuse(response, endpoint.label)
+                yield Chunks(response)
+                response.close_after(_DRAIN_SECONDS)  # after the last event only the end of the body is missing
+            except BaseException:
+                response.close()
+                raise
+            finally:
+                self._under_way.discard(response)
 
     async def close(self) -> None:
-        """Close all connections; the client cannot be used again."""
+        """Close all connections; the client cannot be used again, and calls under way end with an error."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        for response in self._under_way:
+            response.fail("client_closed", "was not waited for: this node is stopping")
+        if self._pool is not None:
+            self._pool.close()
 
-    @asynccontextmanager
-    async def _call(self, method: str, endpoint: Endpoint, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        session, gate = self._opened()
-        url = endpoint.base_url + path
-        async with gate:
-            with translated(endpoint.label):
-                response = await session.request(
-                    method, url, data=body, headers=endpoint.headers, allow_redirects=False, proxy=self.settings.proxy
-                )
+    async def _whole(self, method: str, endpoint: Endpoint, path: str, body: bytes | None) -> bytes:
+        limit = self.settings.caps.body_bytes
+        async with self._gate:
+            response = await self._asked(method, endpoint, path, body)
             try:
-                if response.status != 200:
-                    raise await _refusal(response, endpoint.label)
-                yield response
+                await _refuse(response, endpoint.label)
+                data = await response.body(limit)
             finally:
-                response.release()  # a body that was not read to its end closes the connection: that is how a call is cancelled
-
-    def _opened(self) -> tuple[aiohttp.ClientSession, asyncio.Semaphore]:
-        if self._closed:
-            raise UnavailableError("client_closed", "the HTTP client is closed: this node is stopping")
-        if self._session is None or self._gate is None:
-            timeout = aiohttp.ClientTimeout(
-                total=self.settings.total,
-                connect=self.settings.connect,
-                sock_connect=self.settings.connect,
-                sock_read=self.settings.read,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # TCP_NODELAY is aiohttp's default
-                timeout=timeout,
-                trust_env=False,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "orca-node"},
-            )
-            self._gate = asyncio.Semaphore(self.settings.in_flight)
-        return self._session, self._gate
-
-    async def _body(self, response: aiohttp.ClientResponse, label: str) -> bytes:
-        with translated(label):
-            data = await _read_at_most(response, self.settings.caps.body_bytes + 1)
-        if len(data) > self.settings.caps.body_bytes:
-            raise LimitError("body_too_large", f"{label} sent more than {self.settings.caps.body_bytes} bytes; it was cut off")
+                response.close()
+                self._under_way.discard(response)
+        if len(data) > limit:
+            raise LimitError("body_too_large", f"{endpoint.label} sent more than {limit} bytes; it was cut off")
         return data
 
+    async def _asked(self, method: str, endpoint: Endpoint, path: str, body: bytes | None) -> Response:
+        """Send a request and return its answer, which the caller closes."""
+        connection = await self._connection(endpoint)
+        response = Response(endpoint.label, read=self.settings.read, total=self.settings.total)
+        self._under_way.add(response)
+        connection.send(endpoint.request(method, path, body, self._proxy), response)
+        return response
 
-@contextmanager
-def translated(label: str) -> Iterator[None]:
-    """Let only the OrcaError family (and cancellation) out of the block; ``label`` names the server."""
-    try:
-        yield
-    except OrcaError:
-        raise
-    except aiohttp.InvalidURL as error:
-        raise InvalidError("bad_base_url", f"the base URL of {label} is not a URL") from error
-    except aiohttp.ConnectionTimeoutError as error:
-        raise UnavailableError("connect_timeout", f"{label} did not accept a connection in time") from error
-    except TimeoutError as error:  # aiohttp's read and total timeouts are TimeoutErrors too
-        raise UnavailableError("timeout", f"{label} did not answer in time") from error
-    except aiohttp.ClientPayloadError as error:
-        raise UnavailableError("truncated_answer", f"{label} broke off in the middle of its answer") from error
-    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise UnavailableError("tls_failed", f"no trusted TLS connection to {label}: {excerpt(str(error))}") from error
-    except aiohttp.ClientConnectorError as error:
-        raise UnavailableError("connect_failed", f"no connection to {label}: {excerpt(str(error))}") from error
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        raise UnavailableError("disconnected", f"{label} closed the connection without answering") from error
-    except aiohttp.ClientResponseError as error:
-        raise UnavailableError("malformed_http", f"{label} did not speak HTTP: {excerpt(error.message)}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise UnavailableError("connect_failed", f"no connection to {label}: {excerpt(str(error))}") from error
+    async def _connection(self, endpoint: Endpoint) -> Connection:
+        if self._pool is None:
+            self._pool = Pool(connect=self.settings.connect, proxy=self._proxy)
+        found = None if self._closed else self._pool.free(endpoint.origin)
+        if found is None and not self._closed:
+            found = await self._pool.open(endpoint.origin, endpoint.label)
+        if self._closed or found is None:
+            if found is not None:
+                found.abort()
+            raise UnavailableError("client_closed", "the HTTP client is closed: this node is stopping")
+        return found
 
 
-async def _refusal(response: aiohttp.ClientResponse, label: str) -> OrcaError:
-    """The status is what counts: a server that fails while explaining itself is still refused by its status."""
+async def _refuse(response: Response, label: str) -> None:
+    """Raise what any status but 200 means. A server that fails while explaining itself is still refused by its status."""
+    status = await response.head()
+    if status == 200:
+        return
     try:
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
-            body = await _read_at_most(response, _ERROR_BODY_BYTES)
-    except (TimeoutError, aiohttp.ClientError):
+            body = (await response.body(_ERROR_BODY_BYTES))[:_ERROR_BODY_BYTES]
+    except (TimeoutError, UnavailableError):
         body = b""
     message, quota = _explanation(body)
     if quota:
-        return InvalidError("payment_required", f"{label} answered HTTP {response.status}: {excerpt(message)}")
-    retry_after = parse_retry_after(response.headers.get("Retry-After"))
-    return error_for(response.status, message, label, retry_after=retry_after)
+        raise InvalidError("payment_required", f"{label} answered HTTP {status}: {excerpt(message)}")
+    raise error_for(status, message, label, retry_after=parse_retry_after(response.retry_after))
 
 
 def _explanation(body: bytes) -> tuple[str, bool]:
@@ -260,24 +244,3 @@ def _lenient(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Stops at the first chunk beyond ``limit``: what was read is then longer than it."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= limit:
-            break
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """After the last event only the end of the body is missing; reading it lets the connection be used again."""
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            await _read_at_most(response, _ERROR_BODY_BYTES)
-    except (TimeoutError, aiohttp.ClientError):
-        response.close()

@@ -35,8 +35,8 @@ class Weights:
     quantisation: str
     #: tokens of prompt and answer together
     context: int
-    #: memory for the keys and values of one token: 2 x layers x key-value heads x head size x 2 bytes
-    context_bytes_per_token: int
+    #: BCP 47
+    languages: tuple[str, ...] = ()
 
 
 #: llama.cpp takes this seed to mean "draw one": the one value that must never reach it
@@ -99,6 +99,7 @@ LOADING: Mapping[str, int | bool | str] = MappingProxyType(
     }
 )
 _THREADS = 1
+_JSON_BEGINS = frozenset('{["-0123456789tfn')
 _FLASH_ATTENTION = "LLAMA_FLASH_ATTN_TYPE_ENABLED"
 _REASONING = "COMMON_REASONING_FORMAT_NONE"
 
@@ -153,9 +154,11 @@ class LoadedModel:
     def decode(self, body: Mapping[str, Any], on_piece: Callable[[str], None], is_stopped: Callable[[], bool]) -> Decoded:
         """Generate until the model ends, ``max_tokens`` is reached or ``is_stopped()`` says so (then the result is void).
 
-        Raises InvalidError ``context_exceeded`` or ``bad_request``, UnavailableError ``engine_failed``.
+        ``response_schema`` in ``body`` holds the answer to a JSON schema. Raises InvalidError ``context_exceeded``,
+        ``schema_unsupported`` or ``bad_request``, UnavailableError ``engine_failed``.
         """
-        collected = _Collected(on_piece)
+        schema = body.get("response_schema")
+        collected = _Collected(on_piece, is_json=schema is not None)
 
         def on_chunk(chunk: Any) -> bool:
             if is_stopped():
@@ -163,6 +166,9 @@ class LoadedModel:
             return collected.take(chunk)
 
         asked = {**_SETTINGS, **body, "seed": _INSTEAD if body["seed"] == _RANDOM_SEED else body["seed"]}
+        if schema is not None:
+            library: Any = import_module("xllamacpp")
+            asked["grammar"] = library.json_schema_to_grammar(asked.pop("response_schema"))
         try:
             self._server.handle_chat_completions(asked, on_chunk)
         except ValueError as error:
@@ -200,8 +206,10 @@ _SETTINGS: Mapping[str, Any] = MappingProxyType(
 class _Collected:
     """The chunks of one decode, in the library's own OpenAI-like form."""
 
-    def __init__(self, on_piece: Callable[[str], None]) -> None:
+    def __init__(self, on_piece: Callable[[str], None], *, is_json: bool = False) -> None:
         self._on_piece = on_piece
+        #: whether the first character is still to show that the engine holds to a schema
+        self._is_checked = not is_json
         self._pieces: list[str] = []
         self._steps: list[tuple[tuple[int, float], ...]] = []
         self._finish: str | None = None
@@ -219,6 +227,11 @@ class _Collected:
                 chosen = (step["id"], step["logprob"])
                 self._steps.append((chosen, *((other["id"], other["logprob"]) for other in step["top_logprobs"])))
             piece = choice["delta"].get("content")
+            if piece and not self._is_held(piece):
+                self._error = InvalidError(
+                    "schema_unsupported", "the local engine cannot hold an answer to this schema; simplify it"
+                )
+                return True
             if piece:
                 self._pieces.append(piece)
                 self._on_piece(piece)
@@ -226,6 +239,13 @@ class _Collected:
         if usage is not None:
             self._usage = Usage(input_tokens=usage["prompt_tokens"], output_tokens=usage["completion_tokens"])
         return False
+
+    def _is_held(self, piece: str) -> bool:
+        """The engine passes over a schema that it does not understand, and says so nowhere: then the answer is no JSON."""
+        if not self._is_checked and piece.strip():
+            self._is_checked = piece.lstrip()[0] in _JSON_BEGINS
+            return self._is_checked
+        return True
 
     def result(self) -> Decoded:
         """Raises what the engine reported, or UnavailableError ``engine_failed`` if it ended without saying why."""

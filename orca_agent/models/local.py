@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import NO_IMAGES, Deltas, Images
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, shows_images
+from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
-from orca_agent.models.memory import Fit, fit_of
+from orca_agent.models.memory import Fit, fit_of, need_of
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest
 
@@ -32,7 +34,7 @@ LOCAL_MODELS: Mapping[str, Weights] = MappingProxyType(
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             quantisation="Q4_1",
             context=8192,
-            context_bytes_per_token=2 * 30 * 3 * 64 * 2,
+            languages=("en",),
         ),
     }
 )
@@ -44,6 +46,8 @@ class LocalSettings:
 
     models: Mapping[str, Weights] = field(default_factory=lambda: LOCAL_MODELS)
     name: str = "local"
+    #: tells what a model needs and what is free
+    fit: Callable[[Weights], Fit] = fit_of
 
 
 class LocalProvider:
@@ -78,7 +82,26 @@ class LocalProvider:
 
     def fit(self, model: str) -> Fit:
         """Return the memory that ``model`` needs and that is free; raises as ``complete`` does."""
-        return fit_of(self._weights(model))
+        return self._settings.fit(self._weights(model))
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what is known of ``model``; nobody is paid for what it says."""
+        weights = self._settings.models.get(model)
+        if weights is None:
+            return ModelFacts()
+        try:
+            memory = need_of(weights).total
+        except OrcaError:  # not installed, or damaged: the listing and the first call say which
+            memory = None
+        return ModelFacts(
+            context=weights.context,
+            price=Price(Decimal(0), Decimal(0), "computed by this node"),
+            inputs=("text",),
+            languages=weights.languages,
+            digest=f"sha256:{weights.sha256}",
+            quantisation=weights.quantisation,
+            memory_bytes=memory,
+        )
 
     async def identity(self, model: str) -> ModelIdentity:
         """Return what would answer for ``model``; loads it, decodes no request. Raises as ``complete`` does."""
@@ -86,8 +109,15 @@ class LocalProvider:
         return await self._in_thread(lambda stop: self._identity(model, self._load(weights, model)))
 
     async def complete(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
-        """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others."""
+        """Ask once; see the port. Raises InvalidError ``context_exceeded``, UnavailableError ``model_not_installed`` and others.
+
+        A schema is held to by a grammar, which decodes again as exactly as free text does.
+        """
         weights = self._weights(model)
+        if shows_images(request):
+            refuse_blind(("text",), model)
+        if request.tools is not None:
+            raise InvalidError("tools_unsupported", f"{model} was not made to call tools; name a hosted model for this agent")
         loop = asyncio.get_running_loop()
 
         def work(stop: Event) -> Answer:
@@ -132,8 +162,12 @@ class LocalProvider:
         return self._settings.models[model]
 
     def _load(self, weights: Weights, model: str) -> LoadedModel:
-        """Only ever called in the provider's thread."""
+        """Only ever called in the provider's thread. Raises UnavailableError ``model_does_not_fit`` before it takes the memory."""
         if model not in self._loaded:
+            locate(weights)
+            fit = self._settings.fit(weights)
+            if not fit.is_enough:
+                raise UnavailableError("model_does_not_fit", f"{model} {fit}; free memory, or name a smaller or a hosted model")
             self._loaded[model] = LoadedModel(weights)
         return self._loaded[model]
 
@@ -150,7 +184,9 @@ class LocalProvider:
 
 
 def _body(request: ModelRequest) -> dict[str, object]:
+    schema = {} if request.response_schema is None else {"response_schema": request.response_schema}
     return {
+        **schema,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

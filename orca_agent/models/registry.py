@@ -8,13 +8,24 @@ time, under one time cap; those that failed are asked again when a name is not f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
-from orca_agent.models.base import Provider
+from orca_agent.models.base import Keyed, Provider
+from orca_agent.models.facts import Bill, ModelFacts, billed, facts_of
+from orca_protocol import budget
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
+from orca_protocol.model import Answer, ModelIdentity
+
+log = logging.getLogger(__name__)
 
 _SHOWN = 20
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
+_GIB = re.compile(r"\d{1,6}(\.\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,28 @@ class CatalogueRow:
     provider: str
     reachable: bool
     detail: str
+    facts: ModelFacts = field(default_factory=ModelFacts)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        shown = {"name": self.name, "provider": self.provider, "reachable": self.reachable, "detail": self.detail}
+        return {**shown, **self.facts.document()}
+
+    def suits(self, language: str | None, vram_bytes: int | None) -> bool:
+        """Whether it is known to speak ``language`` (BCP 47) and to need at most ``vram_bytes`` of this machine."""
+        speaks = language is None or any(_covers(known, language) for known in self.facts.languages)
+        needs = self.facts.memory_bytes
+        return speaks and (vram_bytes is None or (needs is not None and needs <= vram_bytes))
+
+
+def read_filter(query: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """Return ``language`` and ``min_vram`` (GiB outside, bytes here) of a query string. Raises InvalidError ``bad_filter``."""
+    language, vram = query.get("language"), query.get("min_vram")
+    if language is not None and not _LANGUAGE.fullmatch(language):
+        raise InvalidError("bad_filter", "language is a tag of BCP 47, as en or de-AT")
+    if vram is not None and not _GIB.fullmatch(vram):
+        raise InvalidError("bad_filter", "min_vram is a number of GiB, as 8 or 0.5")
+    return language, None if vram is None else int(Decimal(vram) * 2**30)
 
 
 class Registry:
@@ -79,16 +112,67 @@ class Registry:
             for label, found in self._listings.items()
         }
 
-    async def catalogue(self) -> tuple[CatalogueRow, ...]:
-        """Return a row per model, per provider that could not say (named ``*``), and per alias."""
+    async def keys(self) -> Mapping[str, tuple[str | None, ...]]:
+        """Return for each provider with several keys what is wrong with each of them, None where nothing is."""
+        ringed = [provider for provider in self._providers if isinstance(provider, Keyed)]
+        found = await asyncio.gather(*(provider.examined() for provider in ringed))
+        return {
+            provider.name: tuple(None if error is None else f"{error.code}: {error.detail}" for error in errors)
+            for provider, errors in zip(ringed, found, strict=True)
+        }
+
+    async def catalogue(self, *, language: str | None = None, min_vram: int | None = None) -> tuple[CatalogueRow, ...]:
+        """Return a row per model, per provider that could not say (named ``*``), and per alias.
+
+        With ``language`` or ``min_vram`` (bytes that are to be had) only the rows that are known to suit: a filter promises.
+        """
         await self._fetch()
         rows: list[CatalogueRow] = []
-        for label, found in self._listings.items():
+        for provider in self._providers:
+            found = self._listings[provider.name]
             if isinstance(found, OrcaError):
-                rows.append(CatalogueRow("*", label, False, f"{found.code}: {found.detail}"))
+                rows.append(CatalogueRow("*", provider.name, False, f"{found.code}: {found.detail}"))
             else:
-                rows += [CatalogueRow(name, label, True, "") for name in found]
-        return (*rows, *(self._alias_row(alias, target) for alias, target in self._aliases.items()))
+                rows += [CatalogueRow(name, provider.name, True, "", facts_of(provider, name)) for name in found]
+        rows += [self._alias_row(alias, target) for alias, target in self._aliases.items()]
+        if language is None and min_vram is None:
+            return tuple(rows)
+        return tuple(row for row in rows if row.suits(language, min_vram))
+
+    def facts(self, answered: ModelIdentity) -> ModelFacts:
+        """Return what is known of a model that answered: nothing, where its provider is not configured any more."""
+        provider = next((provider for provider in self._providers if provider.name == answered.provider), None)
+        return ModelFacts() if provider is None else facts_of(provider, answered.model)
+
+    async def bill(self, answers: Iterable[Answer]) -> Bill | None:
+        """Return what ``answers`` cost by today's prices, in US dollars, exact; None as soon as one usage or price is unknown."""
+        if not self._listings:
+            await self._fetch()
+        return billed(self._bill(answer) for answer in answers)
+
+    async def prices(self, names: Iterable[str]) -> dict[str, budget.Price | None]:
+        """Return for each name in a spec what its model costs at most, None where that is unknown. Raises as ``resolve`` does."""
+        found = {name: await self.resolve(name) for name in names}
+        prices = {name: facts_of(resolved.provider, resolved.model).price for name, resolved in found.items()}
+        return {name: None if price is None else price.at_most() for name, price in prices.items()}
+
+    async def known_prices(self, names: Iterable[str]) -> dict[str, budget.Price]:
+        """Return the prices that are known; a model that cannot be found has none."""
+        try:
+            found = await self.prices(names)
+        except OrcaError as error:
+            log.info("prices of %s are not known: %s", ", ".join(names), error)
+            return {}
+        return {name: price for name, price in found.items() if price is not None}
+
+    def cost(self, answer: Answer) -> Decimal | None:
+        """Return what one answer cost by the prices that are known now, in US dollars."""
+        bill = self._bill(answer)
+        return None if bill is None else bill.total
+
+    def _bill(self, answer: Answer) -> Bill | None:
+        price = self.facts(answer.model).price
+        return None if price is None or answer.usage is None else price.bill(answer.usage)
 
     async def close(self) -> None:
         """Close every provider."""
@@ -105,7 +189,9 @@ class Registry:
             found = self._lookup(target)
         except InvalidError as error:
             return CatalogueRow(alias, "alias", False, f"→ {target}: {error.code}")
-        return CatalogueRow(alias, "alias" if found is None else found.provider.name, found is not None, f"→ {target}")
+        if found is None:
+            return CatalogueRow(alias, "alias", False, f"→ {target}")
+        return CatalogueRow(alias, found.provider.name, True, f"→ {target}", facts_of(found.provider, found.model))
 
     def _lookup(self, name: str) -> Resolution | None:
         exact = self._exact(name)
@@ -165,3 +251,9 @@ class Registry:
             return UnavailableError("timeout", f"it did not list its models within {self._listing_seconds:g} s")
         except OrcaError as error:
             return error
+
+
+def _covers(known: str, wanted: str) -> bool:
+    """Whether a model that speaks ``known`` speaks ``wanted``: ``en`` covers ``en-GB``, ``*`` everything (RFC 4647 §3.3.1)."""
+    known, wanted = known.lower(), wanted.lower()
+    return known in ("*", wanted) or wanted.startswith(f"{known}-") or known.startswith(f"{wanted}-")

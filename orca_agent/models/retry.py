@@ -23,7 +23,17 @@ from orca_protocol.errors import OrcaError, UnavailableError
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest
 
 #: the world's state here and now: waiting seconds will not install anything
-_HOPELESS = frozenset({"model_not_installed", "weights_mismatch", "model_load_failed", "client_closed", "provider_closed"})
+_HOPELESS = frozenset(
+    {
+        "model_not_installed",
+        "weights_mismatch",
+        "model_load_failed",
+        "model_does_not_fit",
+        "memory_unknown",
+        "client_closed",
+        "provider_closed",
+    }
+)
 
 
 class Clock(Protocol):

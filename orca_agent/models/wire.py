@@ -1,20 +1,21 @@
-"""What the JSON wire formats share: writing a request, reading an answer and its errors, following a stream, listing models."""
+"""What the JSON wire formats share: writing a request, reading an answer and its errors, following a stream."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from orca_agent.models.base import Caps, answer_text, error_for, excerpt
-from orca_agent.models.http import Endpoint, HttpClient
+from orca_agent.models.base import Caps, Images, answer_text, error_for, excerpt
 from orca_agent.models.sse import Event, SseReader
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, ModelIdentity, Usage
+from orca_protocol.model import Answer, Image, ModelIdentity, ToolCall, Usage
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -52,8 +53,15 @@ def encode(body: dict[str, Any]) -> bytes:
 
 def parsed(kind: type[T], data: bytes | str, where: str) -> T:
     """Return ``data`` as ``kind``; UnavailableError ``malformed_answer``: a server that stammers may speak clearly next time."""
-    try:
+    with readable(where):
         return kind.model_validate_json(data)
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Let what cannot be read out of the block as UnavailableError ``malformed_answer``."""
+    try:
+        yield
     except ValidationError as error:
         raise UnavailableError(
             "malformed_answer", f"{where} sent an answer that cannot be read: {excerpt(describe(error))}"
@@ -96,11 +104,20 @@ def counted(usage: object, asked: str, said: str) -> Usage | None:
         return None
 
 
-def answered(text: str | None, finish: str, model: ModelIdentity, usage: Usage | None, caps: Caps) -> Answer:
+def answered(
+    text: str | None, finish: str, model: ModelIdentity, usage: Usage | None, caps: Caps, calls: tuple[ToolCall, ...] | None
+) -> Answer:
     """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do."""
-    content = answer_text(text, finish, model.provider)
+    content = answer_text(text, finish, model.provider, calls)
     caps.admit(len(content.encode()))
-    return Answer(content=content, finish_reason=finish, model=model, usage=usage)
+    return Answer(content=content, finish_reason=finish, model=model, usage=usage, tool_calls=calls)
+
+
+def picture(image: Image, images: Images) -> str:
+    """Return an image as base64. RuntimeError if the caller forgot its bytes."""
+    if image.digest not in images:
+        raise RuntimeError(f"the bytes of image {image.digest} were not handed in")
+    return base64.b64encode(images[image.digest]).decode("ascii")
 
 
 async def follow(chunks: AsyncIterable[bytes], caps: Caps, take: Callable[[Event], bool]) -> None:
@@ -110,22 +127,3 @@ async def follow(chunks: AsyncIterable[bytes], caps: Caps, take: Callable[[Event
         for event in reader.feed(chunk):
             if take(event):
                 return
-
-
-class _Listed(BaseModel):
-    id: str
-
-
-class _Listing(BaseModel):
-    data: list[_Listed]
-
-
-async def listed(http: HttpClient, endpoint: Endpoint, path: str) -> tuple[str, ...]:
-    """Return the names in the ``{"data": [{"id": …}]}`` listing at ``path``, in its order, each once."""
-    with endpoint.hushed():
-        listing = parsed(_Listing, await http.get(endpoint, path), endpoint.label)
-    names = dict.fromkeys(entry.id for entry in listing.data)
-    limit = http.settings.caps.listed_models
-    if len(names) > limit:
-        raise UnavailableError("malformed_answer", f"{endpoint.label} lists {len(names)} models; at most {limit} are read")
-    return tuple(names)

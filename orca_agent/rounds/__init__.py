@@ -8,6 +8,7 @@ working      from a lease to a reported proof
 auditing     from a peer's submission to a signed verdict
 submitting   what goes on chain for a round
 paying       the list, its audit, its payout, and the reward
+telling      verdicts on this node's own proofs, as events of the runs
 acting       transactions of this node
 node         the loop that does what is due
 status       what the node says of itself: what it does, why it is idle, why it was or was not paid

@@ -24,6 +24,7 @@ from orca_agent.rounds.schedule import LOOK_BACK, Done, Duty, Kind, claims_in, d
 from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.status import Look
 from orca_agent.rounds.submitting import Submitting
+from orca_agent.rounds.telling import Telling
 from orca_agent.store.records import NodeRecords
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.verdict import Vote
@@ -48,6 +49,8 @@ class NodeParts:
     submitting: Submitting
     paying: Paying
     acting: Acting
+    #: None: nobody follows this node's runs
+    telling: Telling | None = None
 
 
 class RoundsNode:
@@ -261,6 +264,8 @@ class RoundsNode:
     async def _distribution(self, task: TaskState, number: int) -> tuple[Distribution, Reading]:
         distribution, reading = await self._parts.paying.distribution(task, number)
         await self._parts.records.keep_outcomes(number, outcomes_json(distribution, reading, self._parts.key))
+        if self._parts.telling is not None:
+            await self._parts.telling.tell(number, distribution, reading)
         return distribution, reading
 
 

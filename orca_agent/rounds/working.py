@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from orca_agent.models.registry import Registry
+from orca_agent.observe.about import about
 from orca_agent.rounds.middle import MiddleClient, Todo
 from orca_agent.rounds.settings import Identity, RoundsSettings
 from orca_agent.store.journal import Journal
@@ -30,7 +32,9 @@ from orca_agent.work.proving import prove
 from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED
+from orca_agent.work.watching import Watchers
 from orca_engine import REVISION
+from orca_engine.bounds import inputs_at_most
 from orca_engine.item import Item
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
@@ -67,6 +71,7 @@ class WorkParts:
     current_round: Callable[[], Awaitable[int]]
     #: held while a proof gets its round, and while a round's submission is put together
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    watchers: Watchers = field(default_factory=Watchers)
 
 
 class LeaseLostError(Exception):
@@ -144,6 +149,10 @@ class Working:
             raise RuntimeError(f"claim {assignment.claim_id} is {assignment.state} and has no work item")
         todo = Todo.model_validate_json(assignment.todo)
         self.idle, self.doing = None, f"work item {todo.id}"
+        with about(work_item=todo.id, run_id=assignment.run_id, cid=assignment.cid):
+            await self._carry_on_with(assignment, todo)
+
+    async def _carry_on_with(self, assignment: Assignment, todo: Todo) -> None:
         log.info("work item %s, lease %s, token %s: %s", todo.id, todo.leaseId, todo.fencingToken, assignment.state)
         if assignment.state == "proved" and await self._has_missed_its_round(assignment):
             assignment = await self._parts.records.move(assignment, "leased")  # what was not reported yet is proved again
@@ -186,6 +195,8 @@ class Working:
     async def _refuse_unpayable(self, todo: Todo, lease: Lease) -> None:
         """Raise InvalidError before anything is asked for an item whose answers this node cannot give, or would not be paid for."""
         item = Item(todo.id, read_spec(todo.spec.encode(), where="the leased spec"))
+        if inputs_at_most(item.spec):
+            raise InvalidError("nobody_to_ask", "rearrange_flow: a node that works for others has no person to ask at H")
         for name in item.spec.model_names:
             found = await self._parts.registry.resolve(name)
             if all(allowed.name != found.model for allowed in lease.models):
@@ -240,8 +251,11 @@ class Working:
             number = await self._parts.current_round()
             leased = LeasedTo(todo.lease.encode(), lease, number, self._parts.identity.account)
             key, network = self._parts.identity.staking, self._settings.network
+            started = time.time()
             cid, _ = await asyncio.to_thread(prove, finished, key, self._parts.blocks, network=network, leased=leased)
-            log.info("work item %s is proved by %s for round %s", todo.id, cid, number)
+            self._parts.watchers.proved(finished, str(cid), started)
+            with about(run_id=finished.run.id, cid=str(cid)):
+                log.info("work item %s is proved by %s for round %s", todo.id, cid, number)
             return await self._parts.records.move(assignment, "proved", round=number, cid=str(cid))
 
     async def _held(self, request: Awaitable[None]) -> None:

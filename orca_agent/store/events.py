@@ -3,7 +3,7 @@
 Events are for people and progress bars; the journal is the record. A worker's events are conditional on the run's epoch, as
 its journal entries are, so a worker that lost its run tells nothing more of it. What bystanders say of a run (it was queued,
 somebody wants it cancelled, it has ended) is written in the transaction that makes it true. ``finished`` or ``failed`` is the
-last event of a run: nothing comes after it.
+last event of a run: nothing comes after it but ``verdict``, what peers said of its proof, rounds later. Nobody waits for those.
 """
 
 from __future__ import annotations
@@ -25,15 +25,21 @@ from orca_protocol.errors import InvalidError, UnavailableError
 #: every kind of event there is
 KINDS = (
     "queued",
+    "scheduled",
     "started",
     "model_resolved",
+    "step_started",
     "call_started",
     "delta",
     "call_restarted",
     "call_finished",
+    "step_finished",
+    "awaiting_input",
+    "input_given",
     "cancel_requested",
     "finished",
     "failed",
+    "verdict",
 )
 LAST = frozenset({"finished", "failed"})
 
@@ -62,6 +68,16 @@ WITH held AS MATERIALIZED (SELECT id FROM runs WHERE id = %(run)s AND epoch = %(
 _NOTE = f"""
 WITH held AS (SELECT %(run)s AS id), counted AS ({_COUNT})
 {_INSERT}
+"""
+# After the last event, and each body once.
+_VERDICT = """
+WITH counted AS (
+    UPDATE event_counts SET last = last + 1
+     WHERE run_id = %(run)s AND is_closed
+       AND NOT EXISTS (SELECT FROM events WHERE run_id = %(run)s AND kind = 'verdict' AND body = %(body)s)
+    RETURNING last)
+INSERT INTO events (run_id, number, at, kind, body)
+SELECT %(run)s, last, extract(epoch FROM clock_timestamp()), 'verdict', %(body)s FROM counted
 """
 _IS_WRITTEN = "SELECT FROM event_counts WHERE run_id = %(run)s AND batch = %(batch)s"
 _FORGET = """
@@ -118,7 +134,7 @@ async def close_events(db: Connection, run_id: str) -> None:
     else:
         await note(db, run_id, "failed", {"reason": reason})
     await db.execute("UPDATE event_counts SET is_closed = true WHERE run_id = %s", (run_id,))
-    await notify(db, _end_of(run_id))
+    await notify(db, end_topic(run_id))
 
 
 class EventLog:
@@ -165,6 +181,11 @@ class EventLog:
                 )
             await notify(db, topic_of(hold.run_id))
 
+    async def add_verdict(self, run_id: str, body: Mapping[str, Any]) -> None:
+        """Tell what became of the proof of a run that has ended. A second time changes nothing."""
+        async with self._transaction() as db:
+            await db.execute(_VERDICT, {"run": run_id, "body": _json(body)})
+
     async def extent(self, run_id: str) -> Extent:
         """Return how far the events of a run go."""
         async with self._transaction() as db:
@@ -196,7 +217,7 @@ class EventLog:
 
     async def until_closed(self, run_id: str, at_most: float) -> bool:
         """Wait until the run has told its last event, or for about ``at_most`` seconds; return whether it has."""
-        with self.wakes.topic(_end_of(run_id)) as wake:
+        with self.wakes.topic(end_topic(run_id)) as wake:
             if (await self.extent(run_id)).is_closed:
                 return True
             await wake.wait(at_most)
@@ -229,7 +250,8 @@ def cancel_topic(run_id: str) -> str:
     return f"cancel {run_id}"
 
 
-def _end_of(run_id: str) -> str:
+def end_topic(run_id: str) -> str:
+    """Return what is notified when a run has ended, or waits for a person."""
     return f"end {run_id}"
 
 

@@ -39,6 +39,8 @@ class RunRecord:
     #: set once the run has ended: success, partial or error; ``failed`` if it ended without an output
     status: str | None = None
     finished: float | None = None
+    #: what it may use at most, as JSON; None: what its spec alone says
+    ceilings: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ SELECT run, path, 0, value FROM unnest(%(rows_run)s::text[], %(epochs)s::bigint[
 RETURNING run_id, path
 """  # noqa: S608 - constants only
 
-_RUN = "SELECT id, item_id, spec, started, deadline, status, finished FROM runs"
+_RUN = "SELECT id, item_id, spec, started, deadline, status, finished, ceilings FROM runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class PostgresJournal:
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
-        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline)
-        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, %s, %s, %s)"
+        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings)
+        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, %s, %s, %s, %s)"
         await self._do(lambda db: db.execute(sql, values))
         return Hold(run.id, FIRST_EPOCH)
 

@@ -64,9 +64,11 @@ class Records:
 
     #: what the database calls its connections
     name = "orca-records"
+    #: whether each statement is a transaction of its own
+    autocommit = False
 
     def __init__(self, url: str) -> None:
-        self._pool = pool_of(url, self.name, size=3)
+        self._pool = pool_of(url, self.name, size=3, autocommit=self.autocommit)
 
     async def __aenter__(self) -> Self:
         try:

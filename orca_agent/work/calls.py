@@ -9,8 +9,18 @@ from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import Hold, Journal, Lost
 from orca_agent.tools.reach import Reached
-from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, ModelResolved, OnEvent
+from orca_agent.work.events import (
+    CallFinished,
+    CallRestarted,
+    CallStarted,
+    Delta,
+    ModelResolved,
+    OnEvent,
+    StepFinished,
+    StepStarted,
+)
 from orca_agent.work.live import Answered
+from orca_agent.work.steps import Steps
 from orca_engine.machine import Call
 from orca_protocol.journal import Entry, Outcome, Path
 from orca_protocol.model import Answer, Attempt, Failure, ModelRequest
@@ -50,15 +60,22 @@ class ModelCalls:
         self._lost = lost
         self._begun: dict[Path, float] = {}
         self._announced: set[str] = set()
+        self._steps = Steps()
 
     async def intend(self, calls: Sequence[Call]) -> None:
         """Journal that ``calls`` are about to be asked."""
-        await self._journal.intend(self._hold, [call.path for call in calls], stamp(self._clock.now()))
+        paths = [call.path for call in calls]
+        await self._journal.intend(self._hold, paths, stamp(self._clock.now()))
+        over, begun = self._steps.asked(paths)
+        for step in over:
+            self._on_event(StepFinished(step))
+        for step in begun:
+            self._on_event(StepStarted(step))
 
     async def ask(self, call: Call) -> Answered:
         """Ask the call's model. What a model or its server did wrong is an outcome; only our own refusals are raised."""
         self._begun[call.path] = self._clock.monotonic()
-        self._on_event(CallStarted(call.path, call.name))
+        self._on_event(_started(call))
         match call.request:
             case ModelRequest():
                 asked = await self._ask(call)
@@ -95,10 +112,18 @@ class ModelCalls:
 
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
+        answered = self._clock.monotonic()
         await self._journal.append(self._hold, entry)
         self._reached.keep(entry.outcome)
         now = self._clock.monotonic()
-        self._on_event(CallFinished(call.path, call.name, entry.outcome, now - self._begun.pop(call.path, now)))
+        self._steps.answered(call.path)
+        seconds = now - self._begun.pop(call.path, now)
+        self._on_event(CallFinished(call.path, call.name, entry.outcome, seconds, now - answered))
+
+    def end(self) -> None:
+        """Tell that nothing more will be asked."""
+        for step in self._steps.ended():
+            self._on_event(StepFinished(step))
 
     async def _ask(self, call: Call) -> Asked:
         request = call.asked
@@ -131,3 +156,13 @@ class ModelCalls:
         return (
             [] if lost is None else [Attempt(started=lost.asked_at, duration_ms=0, outcome=LOST)] * min(lost.times, _SHOWN_LOSSES)
         )
+
+
+def _started(call: Call) -> CallStarted:
+    match call.request:
+        case ModelRequest(model=model):
+            return CallStarted(call.path, call.name, model)
+        case ToolRequest(tool=tool):
+            return CallStarted(call.path, call.name, tool, "tool")
+        case request:
+            return CallStarted(call.path, call.name, "", request.asks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orca_agent.work.steps import Step
 from orca_protocol.journal import Outcome, Path
 
 
@@ -31,11 +32,28 @@ class ModelResolved:
 
 
 @dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The first call of a step is about to be asked; those of a parallel step come together."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """Every call of the step has its entry."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
-    """An agent is being asked."""
+    """An agent is being asked, or something for it; ``of`` is the spec's own name for the model that answers, or the tool's."""
 
     path: Path
     name: str
+    of: str = ""
+    #: ``model``, ``tool``, or what else the engine asks for
+    asks: str = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,9 @@ class CallFinished:
     name: str
     outcome: Outcome
     seconds: float
+    #: of these, what it took to make the answer durable
+    journal_seconds: float = 0.0
 
 
-Event = RunStarted | ModelResolved | CallStarted | Delta | CallRestarted | CallFinished
+Event = RunStarted | ModelResolved | StepStarted | StepFinished | CallStarted | Delta | CallRestarted | CallFinished
 OnEvent = Callable[[Event], None]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from orca_agent.store.journal import Journal, RunRecord
+from orca_agent.work.items import item_of
 from orca_agent.work.runner import Finished
-from orca_engine.item import Item
 from orca_engine.replay import replay
 from orca_protocol.errors import InvalidError
-from orca_protocol.spec import read_spec
 
 
 async def read_finished(run: RunRecord, journal: Journal) -> Finished:
@@ -17,6 +16,6 @@ async def read_finished(run: RunRecord, journal: Journal) -> Finished:
     if run.finished is None:
         raise InvalidError("run_unended", f"run {run.id} has not ended; follow its events")
     entries = await journal.entries(run.id)
-    item = Item(run.item_id, await asyncio.to_thread(read_spec, run.spec, where=f"run {run.id}"))
+    item = await asyncio.to_thread(item_of, run)
     output = await asyncio.to_thread(replay, item, entries)
     return Finished(run, item, entries, output, run.finished)

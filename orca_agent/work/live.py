@@ -2,6 +2,7 @@
 
 Every open call is a task. A stop (cancel, deadline) ends them all: the entry of each open path, and of each path the
 engine still asks for, is then that stop. A call whose outcome is already on its way into the journal is not stopped.
+People are not waited for: when nothing is open but questions to them, the driver ends and says what they are asked.
 When the driver itself is cancelled nothing is recorded: the run is interrupted and can be resumed.
 """
 
@@ -17,10 +18,19 @@ from orca_engine.replay import refuse_difference
 from orca_protocol.canonical import digest_of
 from orca_protocol.journal import Entry, Outcome, Path, Stop, StopReason, entry_for
 from orca_protocol.model import Attempt
+from orca_protocol.world import Input, InputRequest
 
 T = TypeVar("T")
 
 Answered = tuple[Outcome, Sequence[Attempt]]
+
+
+class InputAwaitedError(Exception):
+    """The run cannot go on before somebody has answered one of ``calls``, which stand in path order."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        super().__init__(", ".join(str(call.path) for call in calls))
+        self.calls = tuple(calls)
 
 
 class World(Protocol):
@@ -39,13 +49,24 @@ class World(Protocol):
 class LiveRun(Generic[T]):
     """Drives one machine to its end, with at most ``in_flight`` calls open at once (None: as many as the swarm is wide).
 
-    Calls that come due together are intended in one write and then asked side by side.
+    Calls that come due together are intended in one write and then asked side by side. ``said`` is what people have answered.
     """
 
-    def __init__(self, machine: Machine[T], world: World, known: Mapping[Path, Entry], *, in_flight: int | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine[T],
+        world: World,
+        known: Mapping[Path, Entry],
+        *,
+        said: Mapping[Path, Input] | None = None,
+        in_flight: int | None = None,
+    ) -> None:
         self._machine = machine
         self._world = world
         self._known = known
+        self._said = said or {}
+        #: questions that nobody has answered
+        self._awaited: dict[Path, Call] = {}
         self._free = float("inf") if in_flight is None else in_flight
         self._due: deque[Call] = deque()
         self._entries: list[Entry] = []
@@ -54,13 +75,23 @@ class LiveRun(Generic[T]):
         self._stopped: StopReason | None = None
 
     async def drive(self) -> tuple[Entry, ...]:
-        """Run to the end and return all entries in path order. Raises what ``record`` raises."""
+        """Run to the end and return all entries in path order. Raises InputAwaitedError, and what ``record`` raises."""
+        await self._until_idle(self._machine.start())
+        if self._stopped is not None:
+            awaited, self._awaited = self._awaited, {}
+            await self._until_idle(awaited.values())
+        if self._awaited:
+            raise InputAwaitedError([self._awaited[path] for path in sorted(self._awaited)])
+        return tuple(sorted(self._entries, key=lambda entry: entry.path))
+
+    async def _until_idle(self, due: Iterable[Call]) -> None:
+        """Proceed with ``due`` until nothing is open but questions to people."""
+        self._group = asyncio.TaskGroup()
         try:
             async with self._group:
-                self._proceed(self._machine.start())
+                self._proceed(due)
         except BaseExceptionGroup as group:
             raise _first(group) from group
-        return tuple(sorted(self._entries, key=lambda entry: entry.path))
 
     def stop(self, reason: StopReason) -> None:
         """End the run: every call that is open or due ends now, with ``reason`` as its entry. Later stops change nothing."""
@@ -75,12 +106,17 @@ class LiveRun(Generic[T]):
         while pending:
             call = pending.popleft()
             entry = self._known.get(call.path)
-            if entry is None:
+            if entry is None and self._is_awaited(call):
+                self._awaited[call.path] = call
+            elif entry is None:
                 self._due.append(call)
             else:
                 refuse_difference(call, entry)
                 pending.extend(self._take(call, entry))
         self._launch()
+
+    def _is_awaited(self, call: Call) -> bool:
+        return isinstance(call.request, InputRequest) and call.path not in self._said and self._stopped is None
 
     def _take(self, call: Call, entry: Entry) -> list[Call]:
         self._entries.append(entry)
@@ -113,6 +149,8 @@ class LiveRun(Generic[T]):
         """Ask, unless or until the run is stopped. The path is open to a stop exactly while this runs."""
         if (stop := self._stop_entry()) is not None:
             return stop, ()
+        if call.path in self._said:
+            return self._said[call.path], ()
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call is served in a task")

@@ -100,6 +100,10 @@ class Pinning:
             for name, look in self.looks.items()
         ]
 
+    def waiting(self) -> int:
+        """Return how many pins were wanted and not kept yet, by the last look."""
+        return sum(look.tally.wanted + look.tally.pinned for look in self.looks.values())
+
     async def proofs(self, root: str | None = None) -> list[dict[str, Any]]:
         """Return the newest proofs, or one, and where each is."""
         return [self._described(proof, pins) for proof, pins in await self._records.proofs(root=root)]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from audit.source import DEFAULT_LIMITS, PackageLimits
 from orca_agent.models.retry import stamp
-from orca_engine.program import calls_at_most, output_tokens_at_most
-from orca_protocol.budget import Ceilings
+from orca_engine.bounds import ceilings_of
 from orca_protocol.errors import InvalidError
 from proof_store.builder import build_directory
 from submission.package import LeasedTo, RunFacts, build_package
@@ -56,7 +55,7 @@ def facts_of(finished: Finished, *, network: str) -> RunFacts:
         work_item=finished.item.id,
         started=_stamp(run.started),
         finished=_stamp(finished.finished),
-        ceilings=Ceilings(calls=calls_at_most(spec), output_tokens=output_tokens_at_most(spec), seconds=seconds),
+        ceilings=(finished.item.ceilings or ceilings_of(spec)).model_copy(update={"seconds": seconds}),
         network=network,
     )
 

@@ -9,31 +9,45 @@ holder that is not heard of has lost it. Every worker sweeps: no lease expires u
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import LiteralString, Self
 
-import procrastinate
 import psycopg
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Status
 from psycopg.rows import TupleRow
 
 from orca_agent.store.database import Connection, pool_of
-from orca_agent.store.events import cancel_topic, close_events, note
+from orca_agent.store.events import cancel_topic, close_events, end_topic, note
 from orca_agent.store.journal import Hold, RunRecord
+from orca_agent.store.ledger import locked_terms
 from orca_agent.store.wakes import notify
-from orca_agent.work import statements
+from orca_agent.work import inputs, statements
+from orca_agent.work.announcements import Announcements, Listener, unavailable
+from orca_agent.work.inputs import Given, Question
 from orca_agent.work.lease import Announce, Close, Fail, LeasePolicy, when_due
-from orca_agent.work.states import FAILED, Depth, RunState, list_states, read_depth, read_state
-from orca_protocol.errors import InvalidError, LimitError, UnavailableError
+from orca_agent.work.orders import Order, place, settle_run
+from orca_agent.work.states import (
+    FAILED,
+    Depth,
+    RunState,
+    list_newest,
+    list_states,
+    read_depth,
+    read_oldest,
+    read_state,
+    refuse_too_many,
+)
+from orca_engine.machine import Call
+from orca_protocol.errors import InvalidError
+from orca_protocol.journal import Path
+from orca_protocol.world import Input
+from orca_time.schedule import Due
 
 log = logging.getLogger(__name__)
 
-_QUEUE = "runs"
-_TASK = "orca.run"
 _SWEEP_MAX = 100
 
 
@@ -71,45 +85,48 @@ class RunQueue:
     def __init__(self, url: str, policy: LeasePolicy | None = None) -> None:
         self.policy = policy or LeasePolicy()
         self._pool = pool_of(url, "orca-queue", size=6)
-        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector())
-        self._job = self._app.task(name=_TASK, queue=_QUEUE)(self._woken)
-        self._on_wake: Callable[[str], Awaitable[None]] | None = None
+        self._announcements = Announcements()
 
     async def __aenter__(self) -> Self:
         try:
             await self._pool.open(wait=True, timeout=self._pool.timeout)
         except psycopg.Error as error:
             await self._pool.close()
-            raise _unavailable(error) from error
-        await self._app.open_async(self._pool)
+            raise unavailable(error) from error
+        await self._announcements.open(self._pool)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._app.close_async()
+        await self._announcements.close()
         await self._pool.close()
 
-    async def submit(self, run: RunRecord, *, key: str, digest: str, at_most: int | None = None) -> Stored:
-        """Store ``run`` once for ``key`` and announce it. ``digest`` says whether a second submission is the same.
+    async def stored(self, key: str, digest: str) -> Stored | None:
+        """Return what was stored for ``key`` before. Raises InvalidError ``idempotency_conflict`` if that is something else."""
+        async with self._transaction() as db:
+            return await self._stored(db, key, digest)
 
-        Raises InvalidError ``idempotency_conflict`` if the key was used for something else, LimitError ``queue_full`` if
-        ``at_most`` runs have not ended.
+    async def submit(
+        self, run: RunRecord, order: Order, *, key: str, digest: str, at_most: int | None = None, due: Due | None = None
+    ) -> Stored:
+        """Store ``run`` once for ``key`` and announce it, at once or when it is ``due``.
+
+        ``digest`` says whether a second submission is the same. ``order`` says what it may use, and whose API key wants it: the run
+        is that key's, and within its limits. Raises InvalidError ``idempotency_conflict`` if the key was used for something else,
+        LimitError ``queue_full`` if ``at_most`` runs wait or are under way, or are scheduled, and what ``place`` raises.
         """
         async with self._transaction() as db:
+            if order.owner is not None:
+                await locked_terms(db, order.owner)
             stored = await self._stored(db, key, digest)
             if stored is not None:
                 return stored
-            if at_most is not None and (await read_depth(db)).unfinished >= at_most:
-                raise LimitError("queue_full", f"{at_most} runs have not ended; wait until some have, or cancel some")
-            values = (run.id, run.item_id, run.spec, run.started, run.deadline)
-            await db.execute(
-                "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (%s, %s, %s, 0, %s, %s)", values
-            )
-            sql = """INSERT INTO queue (run_id, idempotency_key, request_digest, due)
-                     VALUES (%s, %s, %s, now() + make_interval(secs => %s))
-                         ON CONFLICT (idempotency_key) DO NOTHING RETURNING run_id"""
-            if await (await db.execute(sql, (run.id, key, digest, self.policy.announce_again))).fetchone() is not None:
-                await note(db, run.id, "queued", {})
-                await self._announce(db, run.id)
+            await refuse_too_many(db, at_most, due)
+            if await place(db, run, order, key=key, digest=digest, again=self.policy.announce_again, due=due):
+                if due is None:
+                    await note(db, run.id, "queued", {})
+                    await self._announcements.announce(db, run.id)
+                else:  # whoever sweeps when its time has come announces it
+                    await note(db, run.id, "scheduled", due.document())
                 return Stored(run.id, is_new=True)
             # somebody stored the same key meanwhile: theirs is the run
             await db.execute("DELETE FROM runs WHERE id = %s", (run.id,))
@@ -122,7 +139,7 @@ class RunQueue:
         """Take the run, raising its epoch, unless somebody holds it or it has ended."""
         async with self._transaction() as db:
             row = await (await db.execute(statements.CLAIM, {"run": run_id, "holder": holder, "ttl": self.policy.ttl})).fetchone()
-        return None if row is None else Claim(RunRecord(*row[:7]), Hold(run_id, row[7]), *row[8:])
+        return None if row is None else Claim(RunRecord(*row[:8]), Hold(run_id, row[8]), *row[9:])
 
     async def beat(self, claim: Claim) -> Standing | None:
         """Extend the lease; None if the run is no longer this worker's."""
@@ -134,20 +151,64 @@ class RunQueue:
         """Say that the run has ended."""
         async with self._transaction() as db:
             if await _changed(db, statements.RELEASE, claim, seconds=None):
-                await close_events(db, claim.run.id)
+                await _close(db, claim.run.id)
 
     async def wait(self, claim: Claim, seconds: float) -> None:
         """Let go of the run; it is announced after ``seconds``, or now if somebody wants it ended."""
         async with self._transaction() as db:
             row = await _changed(db, statements.RELEASE, claim, seconds=seconds)
             if row is not None and Standing(*row).is_cancelled:
-                await self._announce(db, claim.run.id)
+                await self._announcements.announce(db, claim.run.id)
 
     async def give_back(self, claim: Claim) -> None:
         """Let go of the run because this worker stops: the run is announced at once and the attempt does not count."""
         async with self._transaction() as db:
             if await _changed(db, statements.RELEASE, claim, seconds=self.policy.announce_again, uncounted=1):
-                await self._announce(db, claim.run.id)
+                await self._announcements.announce(db, claim.run.id)
+
+    async def await_input(self, claim: Claim, calls: Sequence[Call]) -> None:
+        """Let go of the run until a person has answered one of ``calls``, it is cancelled, or its time is up."""
+        run_id = claim.run.id
+        async with self._transaction() as db:
+            row = await _changed(db, statements.AWAIT, claim, seconds=None)
+            if row is None:
+                return
+            is_answered = await inputs.ask(db, run_id, calls)
+            if is_answered or Standing(*row).is_cancelled:
+                await self._wake(db, run_id)
+            else:
+                asked = [{"path": str(call.path), "step": call.name} for call in calls]
+                await note(db, run_id, "awaiting_input", {"asked": asked})
+                await notify(db, end_topic(run_id))
+
+    async def give_input(self, run_id: str, given: Given) -> None:
+        """Keep what a person said, once, and let the run go on. The same again changes nothing.
+
+        Raises InvalidError ``run_unknown``, ``run_ended``, and as ``inputs.give`` does.
+        """
+        async with self._transaction() as db:
+            row = await (await db.execute(statements.LOCK, (run_id,))).fetchone()
+            if row is None:
+                raise InvalidError("run_unknown", f"there is no run {run_id}")
+            is_awaiting, status = row
+            answered = await inputs.give(db, run_id, given)
+            if answered is None:
+                return
+            if status is not None:  # the transaction is undone with it
+                raise InvalidError("run_ended", f"run {run_id} has ended already ({status}); nobody is asked any more")
+            await note(db, run_id, "input_given", {"path": str(answered.path), "step": answered.step})
+            if is_awaiting:
+                await self._wake(db, run_id)
+
+    async def inputs(self, run_id: str) -> Mapping[Path, Input]:
+        """Return what people have said in the run."""
+        async with self._transaction() as db:
+            return await inputs.answers(db, run_id)
+
+    async def questions(self, run_id: str) -> list[Question]:
+        """Return what people are asked in the run and have not answered."""
+        async with self._transaction() as db:
+            return [question for question in await inputs.questions(db, run_id) if question.said is None]
 
     async def fail(self, claim: Claim, reason: str) -> None:
         """End the run without an output."""
@@ -166,7 +227,7 @@ class RunQueue:
                 await note(db, run_id, "cancel_requested", {})
                 await notify(db, cancel_topic(run_id))
                 if row[0] is None:
-                    await self._announce(db, run_id)
+                    await self._announcements.announce(db, run_id)
                 return
             state = await read_state(db, run_id)
         if state.run.status is not None:
@@ -177,18 +238,28 @@ class RunQueue:
         async with self._transaction() as db:
             return await read_state(db, run_id)
 
-    async def states(self, *, status: str | None, after: int, limit: int) -> list[RunState]:
-        """Return runs in the order in which they came, from place ``after`` on; of ``status`` only.
+    async def states(self, *, status: str | None, after: int, limit: int, owner: str | None = None) -> list[RunState]:
+        """Return runs in the order in which they came, from place ``after`` on; of ``status`` and of ``owner`` only.
 
         ``status`` is one of ``states.STATUSES``. The specs are left out.
         """
         async with self._transaction() as db:
-            return await list_states(db, status=status, after=after, limit=limit)
+            return await list_states(db, status=status, after=after, limit=limit, owner=owner)
+
+    async def newest(self, *, keys: str, before: int | None, limit: int) -> tuple[int, list[RunState]]:
+        """Return how many runs have a key that begins with ``keys``, and the newest of them before a place, without their specs."""
+        async with self._transaction() as db:
+            return await list_newest(db, keys=keys, before=before, limit=limit)
 
     async def depth(self) -> Depth:
         """Return how many runs wait and how many are held."""
         async with self._transaction() as db:
             return await read_depth(db)
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest queued run waits."""
+        async with self._transaction() as db:
+            return await read_oldest(db)
 
     async def release_all(self) -> None:
         """Let every held run be taken at once. Only for who knows that no other worker lives, because the database was down."""
@@ -197,7 +268,7 @@ class RunQueue:
 
     async def sweep(self) -> int:
         """See to every run whose time has come and to jobs whose worker died; return how many runs that were."""
-        await self._forget_stalled_jobs()
+        await self._announcements.forget_stalled(self.policy.ttl)
         async with self._transaction() as db:
             due = await (await db.execute(statements.DUE, (_SWEEP_MAX,))).fetchall()
             for run_id, attempts, is_held, has_ended in due:
@@ -211,30 +282,12 @@ class RunQueue:
 
         When cancelled, calls under way get ``grace`` seconds before they are cancelled in turn.
         """
-        self._on_wake = on_wake
-        try:
-            await self._app.run_worker_async(
-                queues=[_QUEUE],
-                name=name,
-                concurrency=concurrency,
-                install_signal_handlers=False,
-                delete_jobs="always",
-                fetch_job_polling_interval=self.policy.sweep,
-                update_heartbeat_interval=self.policy.beat,
-                stalled_worker_timeout=self.policy.ttl,
-                shutdown_graceful_timeout=grace,
-            )
-        except (psycopg.Error, ConnectorException) as error:
-            raise _unavailable(error) from error
+        await self._announcements.listen(Listener(on_wake, concurrency, name, grace), self.policy)
 
-    async def _woken(self, run_id: str) -> None:
-        if self._on_wake is None:
-            raise RuntimeError("a job came to a process that does not listen")
-        await self._on_wake(run_id)
-
-    async def _announce(self, db: Connection, run_id: str) -> None:
-        """Defer the job that wakes a worker, in the transaction that made the run ready."""
-        await self._job.configure(connection=db).defer_async(run_id=run_id)
+    async def _wake(self, db: Connection, run_id: str) -> None:
+        """Let a run that waited for a person go on."""
+        await db.execute(statements.WAKE, (self.policy.announce_again, run_id))
+        await self._announcements.announce(db, run_id)
 
     async def _carry_out(self, db: Connection, run_id: str, decision: Announce | Fail | Close) -> None:
         later = self.policy.announce_again if isinstance(decision, Announce) else None
@@ -242,23 +295,11 @@ class RunQueue:
         await db.execute(sql, (later, run_id))  # without an interval there is no due time either
         match decision:
             case Announce():
-                await self._announce(db, run_id)
+                await self._announcements.announce(db, run_id)
             case Fail(reason):
                 await _fail(db, run_id, reason)
             case Close():
-                await close_events(db, run_id)
-
-    async def _forget_stalled_jobs(self) -> None:
-        """Delete the jobs of workers that died. Their runs are seen to by their leases."""
-        try:
-            for job in await self._app.job_manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=self.policy.ttl):
-                if job.id is not None:
-                    await self._app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
-        except ConnectorException as error:
-            if isinstance(error.__cause__, psycopg.errors.RaiseException):
-                log.info("another worker was first to see to a stalled job: %s", error.__cause__)
-                return
-            raise _unavailable(error) from error
+                await _close(db, run_id)
 
     async def _stored(self, db: Connection, key: str, digest: str) -> Stored | None:
         row = await (await db.execute("SELECT run_id, request_digest FROM queue WHERE idempotency_key = %s", (key,))).fetchone()
@@ -275,9 +316,9 @@ class RunQueue:
                 yield db
         except psycopg.OperationalError as error:
             await self._pool.check()
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except (psycopg.Error, ConnectorException) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
 
 async def _changed(
@@ -291,9 +332,10 @@ async def _changed(
 async def _fail(db: Connection, run_id: str, reason: str) -> None:
     """End a run without an output, and tell so."""
     await db.execute(statements.FAIL, {"run": run_id, "reason": reason, "status": FAILED})
+    await _close(db, run_id)
+
+
+async def _close(db: Connection, run_id: str) -> None:
+    """Tell the end of a run that has ended, and settle what it had reserved."""
+    await settle_run(db, run_id)
     await close_events(db, run_id)
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    said = " ".join(str(error.__cause__ or error).split())
-    return UnavailableError("queue_unavailable", f"the queue's database could not be used: {said}")

@@ -15,7 +15,17 @@ from typing import Any
 from orca_agent.models.retry import Clock, SystemClock
 from orca_agent.store.events import EventLog, NewEvent
 from orca_agent.store.journal import Hold
-from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
+from orca_agent.work.events import (
+    CallFinished,
+    CallRestarted,
+    CallStarted,
+    Delta,
+    Event,
+    ModelResolved,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+)
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Outcome, Path, Stop
 from orca_protocol.model import Answer, Failure
@@ -175,13 +185,17 @@ def described(event: Event) -> tuple[str, dict[str, Any]]:
             return "started", {"answered": answered, "lost": lost, "seconds_left": left}
         case ModelResolved(name, provider, model, alias):
             return "model_resolved", {"name": name, "provider": provider, "model": model, "alias": alias}
-        case CallStarted(path, name):
+        case StepStarted(step):
+            return "step_started", {"step": str(step)}
+        case StepFinished(step):
+            return "step_finished", {"step": str(step)}
+        case CallStarted(path=path, name=name):
             return "call_started", {"path": str(path), "agent": name}
         case Delta(path, name, text):
             return "delta", {"path": str(path), "agent": name, "text": text}
         case CallRestarted(path, name):
             return "call_restarted", {"path": str(path), "agent": name}
-        case CallFinished(path, name, outcome, seconds):
+        case CallFinished(path=path, name=name, outcome=outcome, seconds=seconds):
             return "call_finished", {"path": str(path), "agent": name, "seconds": round(seconds, 3), **_outcome(outcome)}
 
 

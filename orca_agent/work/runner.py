@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orca_agent.models.registry import Registry
@@ -22,6 +22,9 @@ from orca_engine.swarm import Ended
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Entry, Path, StopReason
 from orca_protocol.output import Output
+from orca_protocol.world import Input
+
+Said = Mapping[Path, Input]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Runner:
         reach: Reach | None = None,
         options: RunOptions | None = None,
         on_event: OnEvent = lambda event: None,
+        on_finished: Callable[[Finished], None] = lambda finished: None,
         clock: Clock | None = None,
     ) -> None:
         self._journal = journal
@@ -64,26 +68,30 @@ class Runner:
         self._reach = reach or Reach()
         self._options = options or RunOptions()
         self._on_event = on_event
+        self._on_finished = on_finished
         self._clock = clock or SystemClock()
         self._live: LiveRun[Ended] | None = None
         self._wanted: StopReason | None = None
         self._is_stopped = asyncio.Event()
 
-    async def run(self, item: Item, spec: bytes, *, timeout: float | None = None, resume: bool = False) -> Finished:
+    async def run(
+        self, item: Item, spec: bytes, *, timeout: float | None = None, resume: bool = False, said: Said | None = None
+    ) -> Finished:
         """Run ``item`` to its end; with ``resume`` go on with the latest run of it, if there is one.
 
         ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
-        Raises InvalidError before anything was asked for a spec this node cannot run, and what the journal raises.
+        ``said`` is what people have answered. Raises InvalidError before anything was asked for a spec this node cannot run,
+        InputAwaitedError where somebody must answer first, and what the journal raises.
         """
         refuse_secrets(self._secrets, item, spec)
         machine: Machine[Ended] = Machine(program_of(item))
         try:
             run, hold = await self._begin_or_resume(item, spec, timeout, resume)
-            return await self._complete(item, machine, run, hold)
+            return await self._complete(item, machine, run, hold, said)
         finally:
             machine.close()
 
-    async def go_on(self, item: Item, run: RunRecord, hold: Hold) -> Finished:
+    async def go_on(self, item: Item, run: RunRecord, hold: Hold, said: Said | None = None) -> Finished:
         """Take a run that is held already to its end. Raises as ``run`` does.
 
         If ``stop`` was called before, nothing is asked: every path gets its stop, and the run its output.
@@ -92,7 +100,7 @@ class Runner:
         machine: Machine[Ended] = Machine(program_of(item))
         try:
             await self._resolve_unless_stopped(item)
-            return await self._complete(item, machine, run, hold)
+            return await self._complete(item, machine, run, hold, said)
         finally:
             machine.close()
 
@@ -103,12 +111,14 @@ class Runner:
         if self._live is not None:
             self._live.stop(self._wanted)
 
-    async def _complete(self, item: Item, machine: Machine[Ended], run: RunRecord, hold: Hold) -> Finished:
-        entries = await self._drive(machine, run, hold)
+    async def _complete(self, item: Item, machine: Machine[Ended], run: RunRecord, hold: Hold, said: Said | None) -> Finished:
+        entries = await self._drive(machine, run, hold, said)
         output = output_of(item, machine.result, entries)
         finished = run.finished or self._clock.now().timestamp()
         await self._journal.finish(hold, output.status, finished)
-        return Finished(run, item, entries, output, finished)
+        ended = Finished(run, item, entries, output, finished)
+        self._on_finished(ended)
+        return ended
 
     async def _begin_or_resume(self, item: Item, spec: bytes, timeout: float | None, resume: bool) -> tuple[RunRecord, Hold]:
         found = await self._journal.latest(item.id) if resume else None
@@ -137,7 +147,7 @@ class Runner:
             stopped.cancel()
             await asyncio.gather(resolving, stopped, return_exceptions=True)
 
-    async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold) -> tuple[Entry, ...]:
+    async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold, said: Said | None) -> tuple[Entry, ...]:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
@@ -146,7 +156,7 @@ class Runner:
         async with self._reach.opened() as reached:
             for entry in known.values():
                 reached.keep(entry.outcome)
-            return await self._live_run(machine, run, self._calls(hold, lost, reached), known)
+            return await self._live_run(machine, run, self._calls(hold, lost, reached), known, said)
 
     def _calls(self, hold: Hold, lost: Mapping[Path, Lost], reached: Reached) -> ModelCalls:
         return ModelCalls(
@@ -163,14 +173,16 @@ class Runner:
         )
 
     async def _live_run(
-        self, machine: Machine[Ended], run: RunRecord, calls: ModelCalls, known: Mapping[Path, Entry]
+        self, machine: Machine[Ended], run: RunRecord, calls: ModelCalls, known: Mapping[Path, Entry], said: Said | None
     ) -> tuple[Entry, ...]:
-        self._live = LiveRun(machine, calls, known, in_flight=self._options.in_flight)
+        self._live = LiveRun(machine, calls, known, said=said, in_flight=self._options.in_flight)
         if self._wanted is not None:
             self._live.stop(self._wanted)
         alarm = self._set_alarm(run)
         try:
-            return await self._live.drive()
+            entries = await self._live.drive()
+            calls.end()
+            return entries
         finally:
             self._live = None
             if alarm is not None:
@@ -179,7 +191,10 @@ class Runner:
     def _set_alarm(self, run: RunRecord) -> asyncio.TimerHandle | None:
         if run.deadline is None:
             return None
-        left = max(0.0, run.deadline - self._clock.now().timestamp())
+        left = run.deadline - self._clock.now().timestamp()
+        if left <= 0:  # at once: a run that only waits for a person would be put away before an alarm rings
+            self.stop("deadline")
+            return None
         return asyncio.get_running_loop().call_later(left, self.stop, "deadline")
 
 

@@ -14,16 +14,19 @@ import socket
 import uuid
 from collections.abc import Callable
 
+from orca_agent.observe.about import about
 from orca_agent.store.events import EventLog, cancel_topic
 from orca_agent.store.journal import RunRecord
 from orca_agent.work.events import OnEvent
+from orca_agent.work.items import item_of
 from orca_agent.work.lease import Fail, when_given_up
+from orca_agent.work.live import InputAwaitedError
 from orca_agent.work.queue import Claim, RunQueue
 from orca_agent.work.recorder import Recorder
 from orca_agent.work.runner import Runner
+from orca_engine.bounds import inputs_at_most
 from orca_engine.item import Item
 from orca_protocol.errors import OrcaError, UnavailableError
-from orca_protocol.spec import read_spec
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +76,11 @@ class Worker:
     async def work(self, run_id: str) -> None:
         """Claim the run and take it as far as it goes; nothing is done if it is somebody else's or has ended."""
         claim = await self._queue.claim(run_id, self.name)
-        if claim is None:
-            return
+        if claim is not None:
+            with about(run_id=run_id, work_item=claim.run.item_id):
+                await self._work(claim)
+
+    async def _work(self, claim: Claim) -> None:
         recorder = Recorder(self._events, claim.hold)
         runner: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(self._run(claim, recorder, runner))
@@ -145,9 +151,12 @@ class Worker:
             if claim.is_cancelled:
                 runner.stop("cancelled")
             made.set_result(runner)
-            await runner.go_on(Item(run.item_id, read_spec(run.spec, where=f"run {run.id}")), run, claim.hold)
+            await self._take_on(runner, item_of(run), claim)
             await recorder.close(_LAST_EVENTS)
             await self._queue.done(claim)
+        except InputAwaitedError as waiting:
+            await recorder.close(_LAST_EVENTS)
+            await self._await_input(claim, waiting)
         except OrcaError as error:
             if error.code == "run_taken_over":
                 log.warning("%s", error.detail)
@@ -159,6 +168,18 @@ class Worker:
             log.exception("run %s", run.id)
             await recorder.close(_LAST_EVENTS)
             await self._give_up(claim, f"internal_error: {type(error).__name__}", may_help=True, retry_after=None)
+
+    async def _take_on(self, runner: Runner, item: Item, claim: Claim) -> None:
+        """Go on with the run, knowing what people have said."""
+        said = await self._queue.inputs(claim.run.id) if inputs_at_most(item.spec) else None
+        await runner.go_on(item, claim.run, claim.hold, said)
+
+    async def _await_input(self, claim: Claim, waiting: InputAwaitedError) -> None:
+        """Leave the run to whoever answers. If that cannot be said, its lease expires, and it is found to wait again."""
+        try:
+            await self._queue.await_input(claim, waiting.calls)
+        except UnavailableError as error:
+            log.warning("run %s is left to its lease: %s", claim.run.id, error)
 
     async def _hand_back(self, claim: Claim) -> None:
         """Let others go on with the run at once; without this they would wait for its lease to expire."""

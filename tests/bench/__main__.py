@@ -25,7 +25,7 @@ from tests.fakes.scripted_server import scripted_server
 
 ROOT = Path(__file__).parents[2]
 LATENCY_MS = 50.0
-_PACKAGES = ("aiohttp", "fastapi", "psycopg", "pydantic", "rfc8785")
+_PACKAGES = ("httptools", "uvloop", "fastapi", "psycopg", "pydantic", "rfc8785")
 
 
 def main() -> None:
@@ -81,9 +81,9 @@ def figures_of(workload: str, driver: str, cells: dict[str, list[dict[str, Any]]
             wall,
             "ms",
             best("wall_ms"),
-            {"limit": wall / limit, "aiohttp": wall / middle("aiohttp", "wall_ms")},
+            {"limit": wall / limit, "bare": wall / middle("bare", "wall_ms")},
         ),
-        record(f"{workload} CPU per call", driver, cpu, "ms", best("cpu_ms"), {"aiohttp": cpu / middle("aiohttp", "cpu_ms")}),
+        record(f"{workload} CPU per call", driver, cpu, "ms", best("cpu_ms"), {"bare": cpu / middle("bare", "cpu_ms")}),
         record(f"{workload} resident", driver, max(one["rss_mb"] for one in cells[driver]), "MB", None, {}),
     ]
 

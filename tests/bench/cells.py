@@ -3,7 +3,7 @@
 Prints one JSON object: wall milliseconds and CPU milliseconds per call of each repeat, most memory resident. The first
 repeat opens the connections and is not counted. ``orca``: the runner with its SQLite journal, from spec bytes to output, as
 ``orca run`` does it. ``orca-postgres``: the same with the journal in an embedded PostgreSQL, which works beside the model
-server. ``aiohttp``: the same calls by a bare client, which is what can be had at all.
+server. ``bare``: the same calls by our client alone, which is what can be had at all.
 """
 
 from __future__ import annotations
@@ -105,28 +105,29 @@ async def run_orca(workload: str, base_url: str, repeats: int, journal: Journal)
     return result
 
 
-async def aiohttp(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
-    """Measure a bare client."""
-    import aiohttp
+async def bare(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
+    """Measure the client alone."""
+    from orca_agent.models.http import Endpoint, HttpClient
 
     agents, swarm_type, _ = WORKLOADS[workload]
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    http, endpoint = HttpClient(), Endpoint.checked("bench", base_url, {}, None)
 
-        async def call(number: int) -> str:
-            messages = [{"role": "system", "content": f"AGENT:A{number}"}, {"role": "user", "content": "Analyze market trends"}]
-            body = json.dumps({"model": "scripted", "messages": messages, "max_tokens": 256, "temperature": 0.5})
-            headers = {"Content-Type": "application/json"}
-            async with session.post(f"{base_url}/chat/completions", data=body, headers=headers) as response:
-                return str(json.loads(await response.read())["choices"][0]["message"]["content"])
+    async def call(number: int) -> str:
+        messages = [{"role": "system", "content": f"AGENT:A{number}"}, {"role": "user", "content": "Analyze market trends"}]
+        body = json.dumps({"model": "scripted", "messages": messages, "max_tokens": 256, "temperature": 0.5})
+        answer = await http.post(endpoint, "/chat/completions", body.encode())
+        return str(json.loads(answer)["choices"][0]["message"]["content"])
 
-        async def once() -> None:
-            if swarm_type == "SequentialWorkflow":
-                for number in range(agents):
-                    await call(number)
-            else:
-                await asyncio.gather(*map(call, range(agents)))
+    async def once() -> None:
+        if swarm_type == "SequentialWorkflow":
+            for number in range(agents):
+                await call(number)
+        else:
+            await asyncio.gather(*map(call, range(agents)))
 
-        return await measure(once, agents, repeats)
+    result = await measure(once, agents, repeats)
+    await http.close()
+    return result
 
 
 def _cpu() -> float:
@@ -134,7 +135,7 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "aiohttp": aiohttp}
+DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "bare": bare}
 
 if __name__ == "__main__":
     driver, workload, base_url, repeats = sys.argv[1:]

@@ -8,8 +8,8 @@ from typing import Any
 
 _HEAD = """# What orchestration costs
 
-Written by `make bench`; do not edit. Every figure of one run, on one machine, drivers taking turns. `aiohttp` is a bare client
-that makes the same calls and keeps nothing: the practical limit. `orca` goes from the bytes of the spec to the output, with a
+Written by `make bench`; do not edit. Every figure of one run, on one machine, drivers taking turns. `bare` is our client alone:
+it makes the same calls and keeps nothing: the practical limit. `orca` goes from the bytes of the spec to the output, with a
 durable journal under it, in SQLite; `orca-postgres` has the same journal in an embedded PostgreSQL. *limit* is the model
 server's latency ({latency:.0f} ms) times the length of the critical path.
 

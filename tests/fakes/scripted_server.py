@@ -7,10 +7,13 @@ k-th answer is ``out(<name>,<k>)``. Raw asyncio and no framework: the bench meas
 The script is one JSON object, every member optional::
 
     latency_ms, models: [name…], honest: bool, usage: bool, reply: template, rules: [{marker, reply}…],
-    agents: {name: {latency_ms, reply, faults: [{first: n, kind, status, headers, message, after}…]}}
+    agents: {name: {latency_ms, reply, tool_calls: [[{id, name, arguments}…]…], faults: [fault…]}},
+    fault: {first: n, kind, status, headers, message, after}, keys: {key: {first: n, status, headers, message}}
 
-Its answers say that ``NAME-really`` gave them, or, if ``honest``, the name that was asked. Templates know ``{agent}`` and
-``{k}``. A fault holds for the agent's first n calls (missing: for all) and is one of: ``status``
+The k-th answer of an agent calls the k-th list of ``tool_calls``, where it has one (``arguments`` is text) and tools are offered.
+A key that ``keys`` names is refused with that status, the first n times, whoever calls. Answers say that ``NAME-really`` gave
+them, or, if ``honest``, the name that was asked. Templates know ``{agent}`` and ``{k}``. A fault holds for the agent's first n
+calls (missing: for all) and is one of: ``status``
 (an HTTP error), ``truncated`` (breaks off after ``after`` bytes of the body), ``malformed`` (not JSON), ``huge`` (an answer of
 ``after`` bytes), ``hang`` (no answer), ``held`` (no answer before ``POST /_release``), ``disconnect``, ``null`` (no content),
 ``filtered``, ``tools``, ``raw`` (``message`` is the whole body). ``GET /_stats`` returns what happened (``?prompts=0`` leaves
@@ -27,9 +30,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +54,10 @@ class World:
     in_flight: int = 0
     max_in_flight: int = 0
     connections: int = 0
+    #: the heads of requests for the listing of models
+    listing_heads: list[str] = field(default_factory=list)
+    #: how often each key that the script names was refused
+    refused: dict[str, int] = field(default_factory=dict)
     #: set once the answers that are held may go
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,7 +65,7 @@ class World:
         """Start counting anew. What was held goes: its asker waits for nothing that will still come."""
         self.released.set()
         self.released = asyncio.Event()
-        self.requests, self.calls, self.answered = [], {}, {}
+        self.requests, self.calls, self.answered, self.listing_heads, self.refused = [], {}, {}, [], {}
         self.total = self.in_flight = self.max_in_flight = self.connections = 0
 
     def stats(self, prompts: bool) -> dict[str, Any]:
@@ -71,7 +78,15 @@ class World:
             "max_in_flight": self.max_in_flight,
             "connections": self.connections,
         }
-        return {**counts, "requests": self.requests} if prompts else counts
+        return {**counts, "requests": self.requests, "listing_heads": self.listing_heads} if prompts else counts
+
+    def refusal(self, head: str) -> dict[str, Any] | None:
+        """Return what the script has for the key in ``head``, if anything."""
+        for key, fault in self.script.get("keys", {}).items():
+            if key in head and self.refused.get(key, 0) < fault.get("first", 2**31):
+                self.refused[key] = self.refused.get(key, 0) + 1
+                return {"kind": "status", **fault}
+        return None
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,7 @@ class Plan:
     text: str
     latency: float
     fault: Mapping[str, Any]
+    calls: Sequence[Mapping[str, str]] = ()
 
 
 def plan(world: World, system: str) -> Plan:
@@ -100,7 +116,8 @@ def plan(world: World, system: str) -> Plan:
     template = rule.get("reply") or next((r["reply"] for r in script.get("rules", ()) if r["marker"] in system), None)
     template = template or script.get("reply", "out({agent},{k})")
     text = template.replace("{agent}", agent).replace("{k}", str(k))
-    return Plan(agent, "x" * int(fault["after"]) if fault.get("kind") == "huge" else text, latency, fault)
+    calls = rule.get("tool_calls", ())[k - 1 : k]
+    return Plan(agent, "x" * int(fault["after"]) if fault.get("kind") == "huge" else text, latency, fault, *calls)
 
 
 class Connection(asyncio.Protocol):
@@ -153,7 +170,11 @@ class Connection(asyncio.Protocol):
         elif path == "/_release":
             self._world.released.set()
             self._json({})
+        elif path.endswith("/key"):
+            refusal = self._world.refusal(head)
+            self.write(200 if refusal is None else refusal["status"], b"{}")
         elif path.endswith("/models"):
+            self._world.listing_heads.append(head)
             listing = self._world.script.get("listing")
             names = self._world.script.get("models", ["scripted"])
             self._json(listing or {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
@@ -163,7 +184,9 @@ class Connection(asyncio.Protocol):
     def _call(self, request: dict[str, Any], head: str, wire: Wire) -> None:
         world = self._world
         system = wire.system(request)
-        planned = plan(world, system)
+        refusal = world.refusal(head)
+        planned = plan(world, system) if refusal is None else Plan("?", "", 0.0, refusal)
+        world.total += refusal is not None
         world.in_flight += 1
         self._open += 1
         world.max_in_flight = max(world.max_in_flight, world.in_flight)
@@ -182,6 +205,8 @@ class Connection(asyncio.Protocol):
         self._answer(request, planned, wire)
 
     def _answer(self, request: dict[str, Any], planned: Plan, wire: Wire) -> None:
+        if not request.get("tools"):
+            planned = replace(planned, calls=())
         if not self._world.script.get("honest"):
             request = {**request, "model": f"{request['model']}-really"}
         if request.get("stream") and planned.fault.get("kind") not in ("status", "disconnect", "raw"):
@@ -273,7 +298,13 @@ class OpenAIWire(Wire):
     def whole(self, request: dict[str, Any], planned: Plan, *, usage: bool) -> dict[str, Any]:
         content, finish = _content(planned)
         reply: dict[str, Any] = {"id": "scripted", "object": "chat.completion", "model": request["model"]}
-        reply["choices"] = [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}]
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if planned.calls:
+            message["tool_calls"] = [
+                {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+                for call in planned.calls
+            ]
+        reply["choices"] = [{"index": 0, "message": message, "finish_reason": finish}]
         return {**reply, "usage": self._usage(request, planned)} if usage else reply
 
     def events(self, request: dict[str, Any], planned: Plan, pieces: list[str], *, usage: bool) -> list[str]:
@@ -281,6 +312,13 @@ class OpenAIWire(Wire):
         head: dict[str, Any] = {"id": "scripted", "object": "chat.completion.chunk", "model": request["model"]}
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}]
         deltas += [{"content": piece} for piece in pieces] if content is not None else []
+        for index, call in enumerate(planned.calls):
+            begun = {"name": call["name"], "arguments": ""}
+            deltas.append({"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": begun}]})
+            deltas += [
+                {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+                for piece in re.findall(r".{1,7}", call["arguments"])
+            ]
         chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
         chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         if usage and request.get("stream_options", {}).get("include_usage"):
@@ -288,7 +326,7 @@ class OpenAIWire(Wire):
         return [": heartbeat\n\n", *(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks), "data: [DONE]\n\n"]
 
     def _usage(self, request: dict[str, Any], planned: Plan) -> dict[str, int]:
-        asked = sum(len(message["content"].split()) for message in request["messages"])
+        asked = sum(len(str(message["content"]).split()) for message in request["messages"])
         said = len(planned.text.split())
         return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
@@ -301,7 +339,11 @@ class AnthropicWire(Wire):
 
     def whole(self, request: dict[str, Any], planned: Plan, *, usage: bool) -> dict[str, Any]:
         content, finish = _content(planned)
-        blocks = [] if content is None else [{"type": "text", "text": content}]
+        blocks: list[dict[str, Any]] = [] if content is None else [{"type": "text", "text": content}]
+        blocks += [
+            {"type": "tool_use", "id": call["id"], "name": call["name"], "input": json.loads(call["arguments"])}
+            for call in planned.calls
+        ]
         reply: dict[str, Any] = {"id": "scripted", "type": "message", "role": "assistant", "model": request["model"]}
         return {**reply, "content": blocks, "stop_reason": _STOP.get(finish, finish), **(self._usage(planned) if usage else {})}
 
@@ -318,6 +360,14 @@ class AnthropicWire(Wire):
                 {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces
             ]
             events.append({"type": "content_block_stop", "index": 0})
+        for index, call in enumerate(planned.calls, start=1):
+            block = {"type": "tool_use", "id": call["id"], "name": call["name"], "input": {}}
+            events.append({"type": "content_block_start", "index": index, "content_block": block})
+            events += [
+                {"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": piece}}
+                for piece in ["", *re.findall(r".{1,7}", call["arguments"])]
+            ]
+            events.append({"type": "content_block_stop", "index": index})
         counted = {"usage": {"output_tokens": len(planned.text.split())}} if usage else {}
         events.append({"type": "message_delta", "delta": {"stop_reason": _STOP.get(finish, finish)}, **counted})
         events.append({"type": "message_stop"})
@@ -333,6 +383,8 @@ _STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"
 def _content(planned: Plan) -> tuple[str | None, str]:
     special = {"null": "stop", "filtered": "content_filter", "tools": "tool_calls"}
     kind = planned.fault.get("kind")
+    if planned.calls:
+        return None, "tool_calls"
     return (None, special[kind]) if kind in special else (planned.text, "stop")
 
 

@@ -20,6 +20,7 @@ PACKAGES = frozenset(
         "orca_engine",
         "orca_http",
         "orca_protocol",
+        "orca_time",
         "proof_store",
         "submission",
     }

@@ -82,14 +82,16 @@ def test_every_dependency_has_its_reason_and_no_other() -> None:
     assert all(why.strip() and licence.strip() for _, why, licence in rows)
 
 
-@pytest.mark.parametrize("module", ["orca.settings", "orca.network_settings", "orca.store_settings", "orca.run_settings"])
+@pytest.mark.parametrize(
+    "module", ["orca.settings", "orca.network_settings", "orca.store_settings", "orca.run_settings", "orca.observe_settings"]
+)
 def test_every_setting_is_documented(module: str) -> None:
     page = ROOT / "docs/settings.md"
     assert page.exists(), "docs/settings.md is missing"
     text = page.read_text()
     names = environment(module)
     assert names, f"{module} reads no environment variable"
-    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", text, flags=re.MULTILINE))
+    rows = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", text, flags=re.MULTILINE))
     assert sorted(names - rows) == []
 
 

@@ -25,7 +25,10 @@ COMPOSE = ROOT / "docker/compose.yaml"
 EXAMPLE = ROOT / "docker/.env.example"
 #: what only docker/compose.yaml reads: it ends up in no process, or in PostgreSQL's
 OF_COMPOSE = {"GATEWAY_ADDRESS", "GATEWAY_PORT", "NODE_ADDRESS", "NODE_COMMAND", "NODE_PORT", "NODE_VERSION", "POSTGRES_PASSWORD"}
-SECRETS = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "ORCA_API_KEY", "ORCA_OPENAI_API_KEY", "POSTGRES_PASSWORD"}
+SECRETS = {
+    *("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "ORCA_API_KEY", "ORCA_MODEL_KEYS", "ORCA_OPENAI_API_KEY", "POSTGRES_PASSWORD"),
+    *(f"OPENROUTER_API_KEY{number}" for number in ("", 1, 2, 3)),
+}
 REQUIRED = {"ORCA_API_KEY", "POSTGRES_PASSWORD"}
 SERVICES = ["kubo", "node", "postgres"]
 
@@ -80,14 +83,14 @@ def interpolated() -> dict[str, set[str]]:
     """Every variable that the compose file reads, with the ways it says so: ``:-default``, ``:?message``."""
     found: dict[str, set[str]] = {}
     text = re.sub(r"^\s*#.*$", "", COMPOSE.read_text(), flags=re.MULTILINE)
-    for name, way in re.findall(r"\$\{([A-Z_]+)([^}]*)\}", text):
+    for name, way in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", text):
         found.setdefault(name, set()).add(way)
     return found
 
 
 def example() -> dict[str, str]:
     """The variables of the example, those in commented lines too."""
-    return dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", EXAMPLE.read_text(), flags=re.MULTILINE))
+    return dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), flags=re.MULTILINE))
 
 
 def known_variables() -> set[str]:
@@ -229,7 +232,7 @@ def test_a_service_is_held_down(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_an_image_has_a_version(name: str) -> None:
-    image = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", service(name)["image"])
+    image = re.sub(r"\$\{[A-Z0-9_]+:-([^}]*)\}", r"\1", service(name)["image"])
     _, colon, tag = image.rpartition(":")
     assert colon
     assert re.match(r"v?\d", tag), image

@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import pytest
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.events import EventLog
 from orca_agent.store.postgres import PostgresJournal
+from orca_agent.work.inputs import Given
 from orca_agent.work.intake import Intake
 from orca_agent.work.queue import RunQueue
 from orca_engine.item import Item
 from orca_engine.replay import replay
+from orca_protocol.world import Input
 from tests.fakes.scripted_server import ScriptedServer, scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +86,9 @@ class Scene:
         self.processes.append(Process(self.folder, self.database, self.server.openai))
         return self.processes[-1]
 
-    async def submit(self, key: str) -> str:
-        return (await Intake(self.queue, Secrets()).submit(Item.local(SPEC), SPEC, key=key)).run_id
+    async def submit(self, key: str, spec: bytes = SPEC) -> str:
+        item = Item.local(spec)
+        return (await Intake(self.queue, Secrets()).submit(item, spec, key=key, schedule=item.spec.schedule)).run_id
 
     def asked(self, agent: str) -> int:
         return int(self.server.stats(prompts=False)["calls"].get(agent, 0))
@@ -189,3 +193,45 @@ async def test_several_workers_share_the_runs_and_each_is_run_once(scene: Scene)
     assert scene.server.stats(prompts=False)["total"] == 24
     assert sum(len(worker.said("appended")) for worker in workers) == 24
     assert all(worker.said("appended") for worker in workers)
+
+
+async def test_a_run_that_waits_for_its_moment_is_run_once_although_a_worker_dies_meanwhile(scene: Scene) -> None:
+    """API-11, with two processes."""
+    workers = [scene.worker() for _ in range(2)]
+    await scene.until(lambda: all(worker.said("ready") for worker in workers))
+    due = datetime.now(UTC) + timedelta(seconds=1.5)
+    agents = [{"agent_name": "A0", "model_name": "scripted", "system_prompt": "AGENT:A0"}]
+    schedule = {"scheduled_time": due.replace(tzinfo=None).isoformat(), "timezone": "UTC"}
+    run_id = await scene.submit("one", json.dumps({"task": "TASK", "agents": agents, "schedule": schedule}).encode())
+    workers[0].send(signal.SIGKILL)
+    assert scene.asked("A0") == 0
+    assert await scene.until_ended(run_id) == "success"
+    assert datetime.now(UTC) < due + timedelta(seconds=3)
+    state = await scene.queue.state(run_id)
+    assert (state.epoch, state.attempts, scene.asked("A0")) == (1, 1, 1)
+    assert [len(worker.said("appended")) for worker in workers] == [0, 1]
+
+
+async def test_a_person_is_waited_for_although_every_worker_is_killed_meanwhile(scene: Scene) -> None:
+    """REA-7, with processes: killed while it waits, and again once it was answered."""
+    agents = [{"agent_name": name, "model_name": "scripted", "system_prompt": f"AGENT:{name}"} for name in ("A0", "A1")]
+    flow = {"swarm_type": "AgentRearrange", "rearrange_flow": "A0 -> H -> A1"}
+    spec = json.dumps({"task": "TASK", "agents": agents, **flow}).encode()
+    first = scene.worker()
+    run_id = await scene.submit("one", spec)
+    while (await scene.queue.state(run_id)).status != "awaiting_input":
+        await asyncio.sleep(0.05)
+    first.send(signal.SIGKILL)
+    second = scene.worker()
+    await scene.until(lambda: bool(second.said("ready")))
+    await scene.queue.give_input(run_id, Given(Input(content="OK")))
+    await scene.until(lambda: scene.asked("A1") == 1)
+    second.send(signal.SIGKILL)
+    scene.worker()
+    assert await scene.until_ended(run_id) == "success"
+    assert [scene.asked(agent) for agent in ("A0", "A1")] == [1, 2], "only what was under way is asked again"
+    journal = PostgresJournal(scene.database)
+    entries = await journal.entries(run_id)
+    await journal.close()
+    assert [entry.kind for entry in entries] == ["answer", "input", "answer"]
+    assert replay(Item.local(spec), entries).output[1].content == "OK"

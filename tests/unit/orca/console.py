@@ -13,9 +13,16 @@ import pytest
 from orca.cli import exit_code
 from orca.settings import Settings
 
-#: what ``Settings`` reads that does not begin with ``ORCA_``
 #: variables without our prefix
-OTHERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DATABASE_URL")
+OTHERS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "DATABASE_URL",
+    *(f"OPENROUTER_API_KEY{number}" for number in ("", 1, 2, 3)),
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from orca.examination import examine
 from orca.finding import Finding
@@ -110,6 +111,31 @@ async def test_a_server_that_lists_nonsense_says_so_until_its_models_are_named(t
     assert "malformed_answer" in found["models: openai-compatible"].detail
     found = await examined(tmp_path, openai_base_url=server.openai, openai_models=("scripted",))
     assert found["models: openai-compatible"].state == "ok"
+
+
+async def test_each_key_of_openrouter_is_asked_about_and_none_is_shown(tmp_path: Path, server: ScriptedServer) -> None:
+    keys = [SecretStr(f"sk-or-v1-{letter * 30}") for letter in "abc"]
+    server.reset({"keys": {keys[1].get_secret_value(): {"status": 401}}})
+    given = dict(zip(("openrouter_api_key1", "openrouter_api_key2", "openrouter_api_key3"), keys, strict=True))
+    found = await examined(tmp_path, openrouter_base_url=server.openai, **given)
+    assert states(found, "models: openrouter", *(f"openrouter: key {place}" for place in (1, 2, 3))) == ["ok", "ok", "absent", "ok"]
+    assert "unauthorised" in found["openrouter: key 2"].detail
+    assert not [key for key in keys if key.get_secret_value() in str(found)]
+    assert server.stats()["total"] == 0
+
+
+async def test_each_named_server_is_asked_for_its_models(tmp_path: Path, server: ScriptedServer) -> None:
+    server.reset({"models": ["a", "b"]})
+    found = await examined(tmp_path, model_servers={"ollama": server.openai, "vllm": dead_url()})
+    assert (found["models: ollama"].state, found["models: ollama"].detail) == ("ok", "lists 2 models (orca models)")
+    assert (found["models: vllm"].state, "connect_failed" in found["models: vllm"].detail) == ("absent", True)
+
+
+async def test_video_memory_is_said_or_the_reason_why_not(tmp_path: Path) -> None:
+    found = await examined(tmp_path)
+    assert {found["gpu: nvidia"].state, found["gpu: amd"].state} <= {"ok", "absent"}
+    assert found["gpu: nvidia"].detail
+    assert found["gpu: amd"].detail
 
 
 async def test_aliases_are_tried(tmp_path: Path, server: ScriptedServer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orca.key_file import load_key
+from orca_agent.models.facts import ModelFacts
 from orca_protocol.errors import UnavailableError
 from orca_protocol.keys import public_key_of
 from proof_store.builder import root_of
@@ -183,10 +184,11 @@ MALFORMED: dict[str, tuple[Any, str, str]] = {
     "no agents": ({"task": "T", "agents": []}, "no_agents", "agents"),
     "an image": ({**agent(), "img": "x"}, "img_unsupported", "img"),
     "a flow": ({**agent(), "rearrange_flow": "A"}, "field_without_use", "rearrange_flow"),
-    "a schedule": (
-        {**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}},
-        "schedule_unsupported",
-        "schedule",
+    "a moment that is over": ({**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}}, "schedule_past", "schedule"),
+    "no time zone": (
+        {**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00", "timezone": "Berlin"}},
+        "zone_unknown",
+        "Europe/Berlin",
     ),
     "too many calls": ({**agent(max_loops=1000), "max_loops": 1000}, "too_many_calls", "max_loops"),
 }
@@ -374,7 +376,17 @@ def test_models_lists_what_there_is_with_its_provider(online: Console, server: S
     ended = online("models", "--json")
     assert ended.code == 0
     rows = {row["name"]: row for row in ended.document}
-    assert rows["scripted"] == {"name": "scripted", "provider": "openai-compatible", "reachable": True, "detail": ""}
+    known = ModelFacts(memory_bytes=0).document()
+    assert rows["scripted"] == {"name": "scripted", "provider": "openai-compatible", "reachable": True, "detail": "", **known}
     assert (rows["gpt-4o"]["reachable"], rows["gpt-4o"]["detail"]) == (True, "→ scripted")
     assert rows["gpt-5"]["reachable"] is False
     assert "NO" in next(line for line in online("models").stdout.splitlines() if line.startswith("gpt-5"))
+
+
+def test_models_that_are_known_to_suit_are_listed_with_context_and_price(online: Console, server: ScriptedServer) -> None:
+    price = {"prompt": "0.0000002", "completion": "0.0000005"}
+    server.reset({"listing": {"data": [{"id": "grok", "context_length": 2000, "pricing": price}]}})
+    (line,) = online("models", "--min-vram", "0").stdout.splitlines()
+    assert line.split() == ["grok", "openai-compatible", "yes", "2000", "tokens", "$0.2/$0.5"]
+    assert online("models", "--language", "fr").code == 1
+    assert {row["name"] for row in online("models", "--min-vram", "64", "--json").document} >= {"grok"}

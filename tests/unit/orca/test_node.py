@@ -34,6 +34,8 @@ PROVIDERS: list[tuple[dict[str, Any], list[str]]] = [
         {"openai_base_url": URL, "hosted_openai_api_key": OPENAI, "hosted_anthropic_api_key": ANTHROPIC},
         ["openai-compatible", "openai", "anthropic", "local"],
     ),
+    ({"openrouter_api_key2": OPENAI}, ["openrouter", "local"]),
+    ({"model_servers": {"ollama": URL, "vllm": URL}}, ["ollama", "vllm", "local"]),
     ({"hosted_openai_api_key": SecretStr(""), "hosted_anthropic_api_key": SecretStr("")}, ["local"]),
 ]
 
@@ -86,6 +88,46 @@ async def test_the_own_server_gets_its_own_key_and_never_a_hosted_one(
     assert head.get("Authorization") == sent
     assert "sk-for-openai" not in request["head"]
     assert "sk-for-anthropic" not in request["head"]
+
+
+async def test_each_named_server_gets_its_own_key(tmp_path: Path, server: ScriptedServer) -> None:
+    servers = {"ollama": server.openai, "vllm": server.openai}
+    async with LocalNode(settings_in(tmp_path, model_servers=servers, model_keys={"vllm": OWN})) as node:
+        for name in ("ollama", "vllm"):
+            found = await node.registry.resolve(f"{name}/scripted")
+            await found.provider.complete(found.model, REQUEST, None)
+    ollama, vllm = (request["head"].lower() for request in server.stats()["requests"])
+    assert "authorization" not in ollama
+    assert "authorization: bearer sk-for-the-own-server" in vllm
+
+
+async def test_openrouter_shares_its_calls_over_its_keys(tmp_path: Path, server: ScriptedServer) -> None:
+    settings = settings_in(tmp_path, openrouter_api_key1=OWN, openrouter_api_key3=OPENAI, openrouter_base_url=server.openai)
+    async with LocalNode(settings) as node:
+        found = await node.registry.resolve("openrouter/scripted")
+        for _ in range(2):
+            assert (await found.provider.complete(found.model, REQUEST, None)).model.provider == "openrouter"
+    heads = "".join(request["head"] for request in server.stats()["requests"])
+    assert "sk-for-the-own-server" in heads
+    assert "sk-for-openai" in heads
+
+
+@pytest.mark.parametrize(
+    ("own", "model"),
+    [({}, "x-ai/grok-4-fast"), ({"grok-4-fast": "other"}, "other"), ({"x-ai/grok-4-fast": "other"}, None)],
+)
+async def test_the_short_name_of_the_default_model_is_an_alias_unless_the_operator_says_otherwise(
+    tmp_path: Path, server: ScriptedServer, own: dict[str, str], model: str | None
+) -> None:
+    server.reset({"models": ["x-ai/grok-4-fast", "other"]})
+    settings = settings_in(tmp_path, openrouter_api_key=OWN, openrouter_base_url=server.openai, model_aliases=own)
+    async with LocalNode(settings) as node:
+        if model is None:
+            with pytest.raises(InvalidError, match="model_unavailable"):
+                await node.registry.resolve("grok-4-fast")
+        else:
+            found = await node.registry.resolve("grok-4-fast")
+            assert (found.provider.name, found.model, found.alias) == ("openrouter", model, "grok-4-fast")
 
 
 async def test_another_anthropic_server_gets_the_anthropic_key(tmp_path: Path, server: ScriptedServer) -> None:

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from orca.postgres import EmbeddedPostgres, check_server, open_database, programs
+from orca.postgres import EmbeddedPostgres, check_server, join_database, open_database, programs
 from orca.postgres.account import Account
 from orca_protocol.errors import InvalidError, UnavailableError
 
@@ -320,6 +320,39 @@ async def test_open_database_migrates_and_stops(empty_folder: Path) -> None:
 
 async def test_open_database_takes_a_server_of_others(database_url: str, empty_folder: Path) -> None:
     async with open_database(SecretStr(database_url), empty_folder) as url:
+        assert url == database_url
+    assert not empty_folder.exists()
+
+
+async def test_a_command_joins_the_server_of_a_running_owner_and_leaves_it_running(folder: Path) -> None:
+    owner = owner_of(folder)
+    try:
+        async with join_database(None, folder) as url, await psycopg.AsyncConnection.connect(url) as db:
+            found = await (await db.execute("SELECT to_regclass('orca_agent.api_keys')")).fetchone()
+            assert found is not None
+            assert found[0] is not None
+        assert owner.poll() is None
+        async with await psycopg.AsyncConnection.connect(url):
+            pass
+    finally:
+        end(owner)
+
+
+async def test_a_command_starts_the_server_where_nobody_does_and_stops_it_again(folder: Path) -> None:
+    async with join_database(None, folder) as url, await psycopg.AsyncConnection.connect(url):
+        pass
+    with pytest.raises(psycopg.OperationalError):
+        await psycopg.AsyncConnection.connect(url)
+
+
+async def test_what_goes_wrong_in_a_command_is_its_own(folder: Path) -> None:
+    with pytest.raises(UnavailableError, match="postgres_in_use"):
+        async with join_database(None, folder):
+            raise UnavailableError("postgres_in_use", "said by the command")
+
+
+async def test_a_command_takes_a_server_of_others(database_url: str, empty_folder: Path) -> None:
+    async with join_database(SecretStr(database_url), empty_folder) as url:
         assert url == database_url
     assert not empty_folder.exists()
 

@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from orca.run_settings import RunSettings
 from orca.settings import Settings, load_settings
 from orca_protocol.errors import InvalidError
 from tests.house.repository import ROOT
 from tests.unit.orca.test_store_settings import VARIABLES as STORE_VARIABLES
 
-SECRETS = ("ORCA_API_KEY", "ORCA_OPENAI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+SECRETS = (
+    "ORCA_API_KEY",
+    "ORCA_OPENAI_API_KEY",
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "OPENROUTER_API_KEY",
+    "OPENROUTER_API_KEY1",
+    "OPENROUTER_API_KEY2",
+    "OPENROUTER_API_KEY3",
+)
+RUN_VARIABLES = {f"ORCA_{field.upper()}" for field in RunSettings.model_fields}
 SECRET = "sk-a-secret-that-must-not-be-seen"
 
 #: variable → what an operator writes, the attribute, what it must be
@@ -23,6 +34,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "ORCA_KEY_FILE": ("/keys/id.json", "key_file", Path("/keys/id.json")),
     "DATABASE_URL": ("postgresql://me@db/orca", "database_url", SecretStr("postgresql://me@db/orca")),
     "ORCA_API_KEY": (SECRET, "api_key", SecretStr(SECRET)),
+    "ORCA_LIMITS_URL": (f"redis://:{SECRET}@cache", "limits_url", SecretStr(f"redis://:{SECRET}@cache")),
+    "ORCA_CACHE_MAX_BYTES": ("0", "cache_max_bytes", 0),
+    "ORCA_CACHE_SECONDS": ("1.5", "cache_seconds", 1.5),
     "ORCA_QUEUE_MAX": ("7", "queue_max", 7),
     "ORCA_EVENTS_DAYS": ("0.5", "events_days", 0.5),
     "ORCA_NETWORK": ("devnet-1", "network", "devnet-1"),
@@ -33,6 +47,17 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "OPENAI_API_KEY": (SECRET, "hosted_openai_api_key", SecretStr(SECRET)),
     "ANTHROPIC_API_KEY": (SECRET, "hosted_anthropic_api_key", SecretStr(SECRET)),
     "ORCA_ANTHROPIC_BASE_URL": ("http://127.0.0.1:1", "anthropic_base_url", "http://127.0.0.1:1"),
+    "OPENROUTER_API_KEY": (SECRET, "openrouter_api_key", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY1": (SECRET, "openrouter_api_key1", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY2": (SECRET, "openrouter_api_key2", SecretStr(SECRET)),
+    "OPENROUTER_API_KEY3": (SECRET, "openrouter_api_key3", SecretStr(SECRET)),
+    "ORCA_OPENROUTER_BASE_URL": ("http://127.0.0.1:1/v1", "openrouter_base_url", "http://127.0.0.1:1/v1"),
+    "ORCA_MODEL_SERVERS": (
+        "ollama=http://h/v1, vllm=http://g?a=b",
+        "model_servers",
+        {"ollama": "http://h/v1", "vllm": "http://g?a=b"},
+    ),
+    "ORCA_MODEL_KEYS": (f"vllm={SECRET}", "model_keys", {"vllm": SecretStr(SECRET)}),
     "ORCA_MAX_IN_FLIGHT": ("7", "max_in_flight", 7),
     "ORCA_INFERENCE_RATE": ("0.25", "inference_rate", 0.25),
     "ORCA_PACKAGE_MAX_BYTES": ("4096", "package_max_bytes", 4096),
@@ -48,13 +73,17 @@ def test_each_variable_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     text, attribute, meant = VARIABLES[name]
     assert getattr(load_settings(), attribute) != meant
     monkeypatch.setenv(name, text)
+    if name == "ORCA_MODEL_KEYS":  # keys are for servers that are named
+        monkeypatch.setenv("ORCA_MODEL_SERVERS", "vllm=http://h/v1")
     assert getattr(load_settings(), attribute) == meant
 
 
 def test_the_variables_are_those_of_the_document_and_each_has_a_field() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([A-Z0-9_]+)` \|", (ROOT / "docs" / "settings.md").read_text().partition("\n## ")[0], flags=re.MULTILINE
+    )
     options = {"ORCA_PORT"}  # read by the commands that have --port
-    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | options)
+    assert sorted(rows) == sorted(VARIABLES.keys() | STORE_VARIABLES.keys() | RUN_VARIABLES | options)
     assert sorted(attribute for _, attribute, _ in VARIABLES.values()) == sorted(Settings.model_fields)
 
 
@@ -75,6 +104,9 @@ def test_the_key_lies_in_the_home_unless_it_is_said_where(monkeypatch: pytest.Mo
 
 WRONG = {
     "ORCA_API_KEY": ["short", "fifteen letters", "a key with a space", "schlüssel-schlüssel"],
+    "ORCA_LIMITS_URL": ["memcached://somewhere", "localhost:6379"],
+    "ORCA_CACHE_MAX_BYTES": ["-1", "64 MiB"],
+    "ORCA_CACHE_SECONDS": ["0", "-1", "nan"],
     "ORCA_QUEUE_MAX": ["0", "many"],
     "ORCA_EVENTS_DAYS": ["0", "-1", "nan"],
     "ORCA_MAX_IN_FLIGHT": ["0", "-1", "many", "1.5"],
@@ -104,6 +136,41 @@ def test_everything_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings()
     assert [name for name in WRONG if name.removeprefix("ORCA_").lower() not in caught.value.detail.lower()] == []
     assert "http" not in caught.value.detail  # no link to another project's explanations
+
+
+def test_keys_of_named_servers_are_secrets_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCA_MODEL_SERVERS", "vllm=http://h/v1")
+    monkeypatch.setenv("ORCA_MODEL_KEYS", f"vllm={SECRET}")
+    settings = load_settings()
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert [secret.get_secret_value() for secret in settings.secrets] == [SECRET]
+
+
+def test_a_key_that_two_variables_name_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENROUTER_API_KEY", "OPENROUTER_API_KEY1", "OPENROUTER_API_KEY3"):
+        monkeypatch.setenv(name, SECRET if name != "OPENROUTER_API_KEY3" else f"{SECRET}3")
+    assert [key.get_secret_value() for key in load_settings().openrouter_keys] == [SECRET, f"{SECRET}3"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "keys", "said"),
+    [
+        ("openai=http://h/v1", "", "other than alias, anthropic, local, openai"),
+        ("Ollama=http://h/v1", "", "small letters"),
+        ("a/b=http://h/v1", "", "small letters"),
+        ("a=http://h/v1,a=http://g/v1", "", "one name twice"),
+        ("http://h/v1", "", "name=value"),
+        ("a=http://h/v1", f"b={SECRET}", "1 keys whose names are not in ORCA_MODEL_SERVERS"),
+        ("a=http://h/v1", f"{SECRET}=a", "1 keys whose names are not in ORCA_MODEL_SERVERS"),
+        ("a=http://h/v1", SECRET, "name=value"),
+    ],
+)
+def test_servers_and_keys_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch, servers: str, keys: str, said: str) -> None:
+    monkeypatch.setenv("ORCA_MODEL_SERVERS", servers)
+    monkeypatch.setenv("ORCA_MODEL_KEYS", keys)
+    with pytest.raises(InvalidError, match=said) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
 
 
 def test_secrets_are_not_in_what_settings_look_like(monkeypatch: pytest.MonkeyPatch) -> None:

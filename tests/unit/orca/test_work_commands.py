@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orca.client import Server
 from orca.key_file import save_key
@@ -99,6 +102,30 @@ async def test_a_run_is_cancelled_and_its_stream_ends_with_a_no(shell: Shell, ag
     await agent.until(lambda: agent.model.in_flight == 1)
     assert (await shell("cancel", run)).code == 0
     assert (await shell("stream", run)).code == 1
+
+
+async def test_a_run_that_asks_a_person_shows_what_and_takes_the_answer(shell: Shell, agent: Service) -> None:
+    spec = shell.console.spec("A", "B", swarm_type="AgentRearrange", rearrange_flow="A -> H -> B")
+    run = (await shell("submit", spec)).stdout.strip()
+    async with asyncio.timeout(10):
+        while (status := await shell("status", run)).stdout.split("\n")[0] != f"{run}: awaiting_input":
+            await asyncio.sleep(0.05)
+    assert "user: A: out(A,1)" in status.stdout
+    assert f"orca input {run} TEXT" in status.stderr
+    assert (await shell("input", run, "OK")).code == 0
+    told = await shell("stream", run)
+    assert (told.code, "waits for a person" in told.stderr) == (0, True)
+    other = await shell("input", run, "not OK", "--json")
+    assert (other.code, other.document["code"]) == (1, "input_given")
+
+
+async def test_a_scheduled_run_is_shown_with_its_moment(shell: Shell, agent: Service) -> None:
+    schedule = {"scheduled_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), "timezone": "Europe/Madrid"}
+    submitted = await shell("submit", shell.console.spec("A", schedule=schedule))
+    assert "(Europe/Madrid)" in submitted.stderr
+    run = submitted.stdout.strip()
+    assert (await shell("status", run)).stdout == f"{run}: scheduled\n"
+    assert (await shell("cancel", run)).code == 0
 
 
 async def test_an_agent_pays_nobody(shell: Shell, agent: Service) -> None:
@@ -223,6 +250,40 @@ async def test_what_paying_needs_is_known_before_anything_is_posted(shell: Shell
     unpriced = await shell("submit", spec, "--fund", "--json")
     assert (unpriced.code, unpriced.document["code"]) == (1, "price")
     assert room.sql("SELECT count(*) FROM middle.work_items") == [(0,)]
+
+
+async def test_a_work_item_is_followed_across_an_outage_and_nothing_is_told_twice(
+    shell: Shell, middle_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orca.following._LOOK", 0.05)
+    monkeypatch.setattr("orca.following._AGAIN", 0.05)
+    refused: list[str] = []
+    is_away = asyncio.Event()
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def falling(scope: Scope, receive: Receive, send: Send) -> None:
+            if is_away.is_set() and scope["type"] == "http":
+                refused.append(scope["path"])
+                await Response(status_code=503)(scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return falling
+
+    async with served_room(middle_url, wrap=wrap) as room:
+        shell.console.set(MIDDLE_SERVER_URL=room.url, ORCA_MIDDLE_API_KEY=room.api_key)
+        item = await room.item()
+        streaming = asyncio.create_task(shell("stream", item, "--json"))
+        await asyncio.sleep(0.5)
+        is_away.set()
+        async with asyncio.timeout(10):
+            while len(refused) < 3:
+                await asyncio.sleep(0.01)
+        is_away.clear()
+        await room.client.post(f"/v1/work-items/{item}/cancel", headers=room.person)
+        told = await streaming
+    assert [json.loads(line)["status"] for line in told.stdout.splitlines()] == ["queued", "cancelled"]
+    assert told.code == 1
 
 
 # -- neither ------------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, p
         ({"agents": [agent("A", response_schema={"type": "nothing"})]}, "schema_malformed", "agents[0].response_schema"),
         ({"agents": [agent("A", response_schema={"pattern": "a*"})]}, "schema_unsupported", "agents[0].response_schema"),
         ({"rules": "x" * 900_000, "agents": [agent(f"A{n}") for n in range(20)]}, "prompts_too_long", "rules"),
-        ({"schedule": {"scheduled_time": "2026-12-01T09:00:00"}}, "schedule_unsupported", "schedule"),
         ({"max_loops": 1000, "agents": [agent(f"A{n}", max_loops=101) for n in range(1)]}, "too_many_calls", "max_loops"),
     ],
 )

@@ -11,13 +11,18 @@ from typing import Any
 
 import httpx
 
+from orca_agent.api.access import Gate
+from orca_agent.api.failures import Failures
+from orca_agent.api.rates import Rates
 from orca_agent.api.services import ApiSettings, ProofRef, Services
 from orca_agent.app import create_app
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Policy
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.events import EventLog
+from orca_agent.store.keys import ApiKey, KeyStore, KeyTerms
 from orca_agent.store.postgres import PostgresJournal
+from orca_agent.store.windows import PostgresWindows
 from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue
@@ -43,6 +48,14 @@ class Event:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Somebody who has a key, and the header that shows it."""
+
+    key: ApiKey
+    shown: dict[str, str]
+
+
 class Proving:
     """A prover that proves nothing."""
 
@@ -57,10 +70,16 @@ class Proving:
 class Service:
     """A service that runs, and its caller."""
 
-    def __init__(self, services: Services, model: ScriptedModel, worker: Worker, prover: Proving) -> None:
+    def __init__(self, url: str, services: Services, model: ScriptedModel, worker: Worker, prover: Proving) -> None:
+        #: of the database
+        self.url = url
         self.services, self.model, self.worker, self.prover = services, model, worker, prover
         self.address = ""
         self.client = httpx.AsyncClient()
+
+    async def issue(self, name: str = "someone", **terms: Any) -> Holder:
+        key, secret = await self.services.keys.issue(name, KeyTerms(**terms))
+        return Holder(key, {"x-api-key": secret.get_secret_value()})
 
     async def store(self, spec: dict[str, Any], **headers: str) -> str:
         answer = await self.client.post("/v1/runs", json={"spec": spec}, headers=headers)
@@ -77,6 +96,12 @@ class Service:
             while (document := await self.run(run_id))["finished"] is None:
                 await asyncio.sleep(0.02)
         return document
+
+    async def until_ended(self, run_id: str) -> None:
+        """Wait until everything is said of the run, without asking over HTTP."""
+        async with asyncio.timeout(10):
+            while not await self.services.events.until_closed(run_id, 1.0):
+                pass
 
     async def until(self, claim: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -117,28 +142,47 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def service(url: str, *, works: bool = True, at_most: int = 1000, **settings: Any) -> AsyncIterator[Service]:
+async def gate_over(url: str, api: ApiSettings) -> AsyncIterator[tuple[Gate, KeyStore]]:
+    """A gate over the database at ``url``, and its keys."""
+    async with KeyStore(url) as keys, PostgresWindows(url) as windows:
+        yield Gate(api.api_key, keys, Rates(windows), Failures(api.failures)), keys
+
+
+@asynccontextmanager
+async def service(
+    url: str,
+    *,
+    works: bool = True,
+    at_most: int = 1000,
+    model: ScriptedModel | None = None,
+    attempts: int = 1,
+    **settings: Any,
+) -> AsyncIterator[Service]:
     """Serve over the database at ``url``; without ``works`` nothing takes what is queued."""
-    model, prover = ScriptedModel(), Proving()
+    model, prover = model or ScriptedModel(), Proving()
     registry = Registry([model], {"alias": "scripted"})
     async with AsyncExitStack() as closing:
         journal = PostgresJournal(url)
         closing.push_async_callback(journal.close)
         queue = await closing.enter_async_context(RunQueue(url, POLICY))
         events = await closing.enter_async_context(EventLog(url))
-        options = RunOptions(follow=True, retry=Policy(attempts=1))
+        options = RunOptions(follow=True, retry=Policy(attempts=attempts, base=0.0))
         worker = Worker(queue, events, lambda _, on_event: Runner(journal, registry, Secrets(), options=options, on_event=on_event))
+        api = ApiSettings(**settings)
+        gate, keys = await closing.enter_async_context(gate_over(url, api))
         services = Services(
-            settings=ApiSettings(**settings),
+            settings=api,
             queue=queue,
             journal=journal,
             events=events,
             intake=Intake(queue, Secrets(), at_most=at_most),
             registry=registry,
+            keys=keys,
+            gate=gate,
             version="0",
             prover=prover,
         )
-        made = Service(services, model, worker, prover)
+        made = Service(url, services, model, worker, prover)
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         app = create_app(services)
         serving = asyncio.create_task(serve(app, "127.0.0.1", 0, listening.set_result, stopping=services.stopping))

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from orca.postgres import EmbeddedPostgres
 from orca_agent.api.services import ApiSettings
 from orca_agent.app import create_app
+from orca_agent.models.facts import ModelFacts
 from orca_engine import REVISION
 from orca_engine.swarms import SWARMS
 from orca_protocol.errors import InvalidError
@@ -21,11 +22,14 @@ KEY = "a-key-that-nobody-guesses"
 async def test_without_the_key_nothing_of_v1_is_answered(database_url: str) -> None:
     async with service(database_url, works=False, api_key=SecretStr(KEY)) as idle:
         paths = {path for path in (await idle.client.get("/openapi.json")).json()["paths"] if path.startswith("/v1")}
-        assert len(paths) == 10
+        assert {"/v1/runs", "/v1/swarm/completions", "/v1/models/available", "/v1/rate/limits"} <= paths
         for path, methods in (await idle.client.get("/openapi.json")).json()["paths"].items():
             for method in methods if path in paths else ():
                 answer = await idle.client.request(method, path.replace("{run_id}", "0" * 36))
-                assert code(answer) == (401, "credentials_missing"), path
+                if path in {"/v1/chat/completions", "/v1/models", "/v1/models/{name}"}:
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "credentials_missing"), path
+                else:
+                    assert code(answer) == (401, "credentials_missing"), path
                 assert answer.headers["www-authenticate"].startswith("Bearer")
         for wrong in (KEY[:-1], KEY + "x", KEY.upper(), "é"):
             answer = await idle.client.get("/v1/runs", headers={b"x-api-key": wrong.encode()})
@@ -68,7 +72,7 @@ async def test_health_is_open_and_says_how_it_stands(database_url: str) -> None:
         document = (await idle.client.get("/health")).json()
         assert (document["service"], document["status"], document["database"]) == ("orca-agent", "ready", "ready")
         assert document["engine_revision"] == REVISION
-        assert document["queue"] == {"queued": 0, "running": 0}
+        assert document["queue"] == {"queued": 0, "running": 0, "scheduled": 0, "awaiting_input": 0}
         assert document["models"] == {"status": "ready", "providers": 1, "answering": 1}
 
 
@@ -90,7 +94,14 @@ async def test_what_can_be_asked_for_is_listed(idle: Service) -> None:
     assert (await idle.client.get("/v1/swarms/available")).json() == {"success": True, "swarm_types": list(SWARMS)}
     document = (await idle.client.get("/v1/models/available")).json()
     assert (document["success"], document["count"], document["models"]) == (True, 2, ["scripted", "alias"])
-    assert document["catalogue"][1] == {"name": "alias", "provider": "scripted", "reachable": True, "detail": "→ scripted"}
+    shown = {"name": "alias", "provider": "scripted", "reachable": True, "detail": "→ scripted"}
+    assert document["catalogue"][1] == {**shown, **ModelFacts().document()}
+    assert (await idle.client.get("/v1/models/available?language=en&min_vram=8")).json()["models"] == []
+    assert code(await idle.client.get("/v1/models/available?min_vram=much")) == (400, "bad_filter")
+    (scripted, _) = (await idle.client.get("/v1/models")).json()["data"]
+    assert scripted == {"id": "scripted", "object": "model", "created": 0, "owned_by": "scripted", **ModelFacts().document()}
+    assert (await idle.client.get("/v1/models?min_vram=8")).json()["data"] == []
+    assert (await idle.client.get("/v1/models?language=e")).status_code == 400
 
 
 async def test_the_page_lists_the_routes_and_loads_nothing(idle: Service) -> None:

@@ -49,7 +49,7 @@ async def test_a_model_that_is_not_there_is_the_callers_to_correct(agent: Servic
     [
         ({"swarm_type": "GroupChat"}, "agents_too_few", "agents"),
         ({"colour": "red"}, "schema", "colour"),
-        ({"img": "x"}, "img_unsupported", "img"),
+        ({"img": "x"}, "img_malformed", "img"),
     ],
 )
 async def test_what_is_wrong_with_a_swarm_is_named(idle: Service, changed: dict[str, Any], wanted: str, named: str) -> None:
@@ -123,6 +123,7 @@ async def test_a_service_that_stops_says_where_the_answer_will_be(idle: Service)
     idle.services.stopping.set()
     answer = await asking
     assert code(answer) == (503, "stopping")
+    assert answer.headers["x-should-retry"] == "false", "a second try would be a second run"
     run = await idle.services.queue.states(status=None, after=0, limit=9)
     assert run[0].run.id in answer.json()["detail"]
     assert not run[0].is_cancelled
@@ -155,10 +156,10 @@ async def test_one_agent_is_run_and_answered(agent: Service) -> None:
 @pytest.mark.parametrize(
     ("changed", "wanted", "named"),
     [
-        ({"history": [{"role": "user", "content": "x"}]}, "history_unsupported", "history"),
-        ({"img": "x"}, "schema", "img"),
+        ({"history": [{"role": "system", "content": "x"}]}, "schema", "history[0].role"),
+        ({"img": "x"}, "img_malformed", "img"),
+        ({"task": None}, "schema", "task"),
         ({"agent_config": {"agent_name": "A"}}, "schema", "agent_config.model_name"),
-        ({"agent_config": {"agent_name": "A", "model_name": "m", "tools_list_dictionary": []}}, "schema", "tools_list"),
     ],
 )
 async def test_what_an_agent_cannot_be_asked_is_named(idle: Service, changed: dict[str, Any], wanted: str, named: str) -> None:

@@ -18,6 +18,7 @@ from orca_agent.rounds.settings import RoundsSettings
 from orca_agent.rounds.sidecar import NodeFace
 from orca_agent.store.records import NodeRecords, Review
 from orca_protocol.errors import UnavailableError
+from tests.unit.orca_agent.api.service import gate_over
 from tests.unit.orca_agent.rounds.serving import identity, node_settings, served
 
 TOKEN, KEY = "token-of-this-start", "key-of-the-operator"
@@ -79,11 +80,12 @@ def face_of(parts: Any, records: NodeRecords, given: RoundsSettings | None = Non
 
 @pytest.fixture
 async def service(database_url: str) -> AsyncIterator[Service]:
-    async with NodeRecords(database_url) as records:
+    api = ApiSettings(api_key=SecretStr(KEY))
+    async with NodeRecords(database_url) as records, gate_over(database_url, api) as (gate, _):
         parts = Parts()
         face = face_of(parts, records)
         app = FastAPI()
-        app.include_router(status_routes(face, ApiSettings(api_key=SecretStr(KEY))))
+        app.include_router(status_routes(face, gate))
         app.include_router(sidecar_routes(face, SecretStr(TOKEN)))
         PROBLEMS.install(app)
         async with served(app) as url:
@@ -119,9 +121,9 @@ async def test_the_status_is_for_who_has_the_key_where_there_is_one(service: Ser
 
 
 async def test_the_status_is_open_on_loopback_where_there_is_no_key(database_url: str) -> None:
-    async with NodeRecords(database_url) as records:
+    async with NodeRecords(database_url) as records, gate_over(database_url, ApiSettings()) as (gate, _):
         app = FastAPI()
-        app.include_router(status_routes(face_of(Parts(), records), ApiSettings()))
+        app.include_router(status_routes(face_of(Parts(), records), gate))
         async with served(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
             said = (await http.get("/status")).json()
     assert said["idle"] == "nothing_available: no work"

@@ -15,13 +15,17 @@ from tests.unit.orca_agent.api.service import Service, code, service, spec_of
 WHOLE = [
     "queued",
     "started",
+    "step_started",
     "call_started",
     "model_resolved",
     "delta",
     "call_finished",
+    "step_finished",
+    "step_started",
     "call_started",
     "delta",
     "call_finished",
+    "step_finished",
     "finished",
 ]
 
@@ -30,7 +34,7 @@ async def test_a_run_is_followed_from_its_first_event_to_its_last(agent: Service
     agent.model.latency["B"] = 0.1
     run_id = await agent.store(spec_of("A", "B"))
     events = await agent.follow(run_id)
-    assert [event.id for event in events] == list(range(1, 11))
+    assert [event.id for event in events] == list(range(1, len(WHOLE) + 1))
     assert [event.kind for event in events] == WHOLE
     assert {event.data["run"] for event in events} == {run_id}
     assert [event.data["text"] for event in events if event.kind == "delta"] == ["out(A,1)", "out(B,1)"]
@@ -43,7 +47,7 @@ async def test_a_reader_that_comes_again_misses_nothing_and_gets_nothing_twice(a
     async with aclosing(agent.following(run_id)) as following:
         first = [await anext(following) for _ in range(4)]
     rest = await agent.follow(run_id, **{"Last-Event-ID": str(first[-1].id)})
-    assert [event.id for event in [*first, *rest]] == list(range(1, 11))
+    assert [event.id for event in [*first, *rest]] == list(range(1, len(WHOLE) + 1))
     assert [event.kind for event in [*first, *rest]] == WHOLE
 
 
@@ -59,7 +63,7 @@ async def test_after_the_end_everything_can_be_read_again_or_from_a_place(agent:
 async def test_who_has_everything_is_told_not_to_come_again(agent: Service) -> None:
     run_id = await agent.store(spec_of("A", "B"))
     await agent.follow(run_id)
-    answer = await agent.client.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": "10"})
+    answer = await agent.client.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": str(len(WHOLE))})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
@@ -148,3 +152,39 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_makes_room(database_ur
             async with asyncio.timeout(10):
                 while await _status(idle, run_id) == 429:
                     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("wish", "stopped"), [("cancel", "cancelled"), ("continue", None), (None, None)])
+async def test_a_reader_that_goes_away_ends_the_run_only_if_it_said_so(
+    agent: Service, wish: str | None, stopped: str | None
+) -> None:
+    agent.model.latency["A"] = 60.0 if wish == "cancel" else 1.0
+    run_id = await agent.store(spec_of("A"))
+    params = {} if wish is None else {"on_disconnect": wish}
+    async with agent.client.stream("GET", f"/v1/runs/{run_id}/events", params=params) as answer:
+        assert answer.status_code == 200
+        await agent.until(lambda: agent.model.in_flight == 1)
+    ended = await agent.ended(run_id)
+    assert (await agent.client.get(ended["output"])).json()["stopped"] == stopped
+    assert ended["cancel_requested"] is (wish == "cancel")
+
+
+async def test_a_reader_that_saw_the_end_cancels_nothing(agent: Service) -> None:
+    run_id = await agent.store(spec_of("A"))
+    async with agent.client.stream("GET", f"/v1/runs/{run_id}/events", params={"on_disconnect": "cancel"}) as answer:
+        assert "event: finished" in (await answer.aread()).decode()
+    assert (await agent.run(run_id))["status"] == "success"
+
+
+async def test_a_service_that_stops_cancels_no_run_of_its_readers(idle: Service) -> None:
+    run_id = await idle.store(spec_of("A"))
+    async with idle.client.stream("GET", f"/v1/runs/{run_id}/events", params={"on_disconnect": "cancel"}) as answer:
+        idle.services.stopping.set()
+        await answer.aread()
+    assert not (await idle.services.queue.state(run_id)).is_cancelled
+
+
+async def test_a_wrong_choice_is_refused(idle: Service) -> None:
+    run_id = await idle.store(spec_of("A"))
+    answer = await idle.client.get(f"/v1/runs/{run_id}/events", params={"on_disconnect": "maybe"})
+    assert code(answer) == (400, "query")

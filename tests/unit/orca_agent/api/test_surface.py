@@ -23,13 +23,25 @@ HEADERS = st.sampled_from(["Idempotency-Key", "Last-Event-ID", "Origin", "X-Api-
 FIELDS = st.sampled_from(["task", "swarm_type", "agents", "max_loops", "img", "rules", "name", "?"])
 PATHS = [
     *("/v1/runs", "/v1/runs/{}", "/v1/runs/{}/cancel", "/v1/runs/{}/events", "/v1/runs/{}/output", "/v1/runs/{}/proof"),
-    *("/v1/agent/completions", "/v1/swarms/available", "/v1/models/available", "/{}", "/health", "/healthz/", "/openapi.json"),
+    *("/v1/agent/completions", "/v1/agent/batch/completions", "/v1/swarm/batch/completions", "/v1/swarm/logs", "/v1/models/{}"),
+    *(
+        "/v1/chat/completions",
+        "/v1/models",
+        "/v1/swarms/available",
+        "/v1/models/available",
+        "/{}",
+        "/health",
+        "/healthz/",
+        "/openapi.json",
+    ),
 ]
 
 
 def sane(answer: httpx.Response) -> None:
     assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
+    if answer.status_code >= 400 and "error" in answer.json():
+        assert answer.json()["error"]["message"]
+    elif answer.status_code >= 400:
         code(answer)
     elif answer.status_code != 204:
         json.loads(answer.content)
@@ -40,7 +52,7 @@ def sane(answer: httpx.Response) -> None:
     st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
     st.sampled_from(PATHS),
     texts,
-    st.dictionaries(st.sampled_from(["status", "after", "on_disconnect"]), texts, max_size=3),
+    st.dictionaries(st.sampled_from(["status", "after", "limit", "on_disconnect"]), texts, max_size=3),
     st.dictionaries(HEADERS, st.binary(max_size=20), max_size=2),
     st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()),
 )

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import uvloop
 
 from orca_agent.models.base import Caps
 from orca_agent.models.http import HttpClient, HttpSettings
 from tests.fakes.scripted_server import ScriptedServer, scripted_server
+
+Loops = dict[str, Callable[[], asyncio.AbstractEventLoop]]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:
+    """A node runs on either loop; what stands right above the sockets is tested on both."""
+    loops: Loops = {"asyncio": asyncio.new_event_loop}
+    return {**loops, "uvloop": uvloop.new_event_loop} if item.path.name == "test_http.py" else loops
+
 
 SMALL = Caps(answer_bytes=20_000, body_bytes=100_000, event_bytes=50_000, stream_bytes=200_000, listed_models=50)
 

@@ -64,6 +64,17 @@ async def test_a_call_speaks_the_messages_format(provider: Provider, server: Scr
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_tokens", 1), ("max_tokens", 100_000), ("temperature", 0.0), ("temperature", 1.0)]
+)
+async def test_each_field_reaches_the_wire_also_where_it_is_nothing(
+    provider: Provider, server: ScriptedServer, field: str, value: float
+) -> None:
+    changed: dict[str, Any] = {field: value}
+    await provider.complete("c", asked(**changed), None)
+    assert server.stats()["requests"][0]["request"][field] == value
+
+
 async def test_a_streamed_call_gives_the_same_answer_in_pieces(provider: Provider, server: ScriptedServer) -> None:
     server.reset({"reply": "one two €"})
     pieces: list[str] = []

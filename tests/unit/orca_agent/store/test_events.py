@@ -210,3 +210,15 @@ async def test_a_database_that_is_gone_is_unavailable(database_url: str) -> None
     with pytest.raises(UnavailableError, match="events_unavailable"):
         async with asyncio.timeout(30), log:
             pass
+
+
+async def test_a_verdict_comes_after_the_end_once_and_reopens_nothing(scene: Scene) -> None:
+    await scene.events.add_verdict(RUN.id, {"outcome": "too early"})
+    await scene.tell(told())
+    await scene.end()
+    for _ in range(2):
+        await scene.events.add_verdict(RUN.id, {"outcome": "paid"})
+    await scene.events.add_verdict(RUN.id, {"outcome": "unpaid"})
+    assert [event.kind for event in await scene.follow()] == ["delta", "finished", "verdict", "verdict"]
+    assert await scene.events.extent(RUN.id) == Extent(4, is_closed=True)
+    assert [json.loads(event.body)["outcome"] for event in await scene.follow(after=2)] == ["paid", "unpaid"]

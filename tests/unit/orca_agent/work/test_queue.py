@@ -88,7 +88,8 @@ async def test_a_run_that_ends_at_a_moment_is_the_same_run_whenever_it_is_submit
     stored = await scene.intake.submit(ITEM, SPEC, key="key", deadline=4e9)
     assert (await scene.queue.state(stored.run_id)).run.deadline == 4e9
     assert (await scene.intake.submit(ITEM, SPEC, key="key", deadline=4e9)).run_id == stored.run_id
-    for other in ({"deadline": 5e9}, {"timeout": 4e9}, {}):
+    others: list[dict[str, Any]] = [{"deadline": 5e9}, {"timeout": 4e9}, {}]
+    for other in others:
         with pytest.raises(InvalidError, match="idempotency_conflict"):
             await scene.intake.submit(ITEM, SPEC, key="key", **other)
 
