@@ -46,7 +46,7 @@ from orca_protocol.canonical import digest_of
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Outcome, Path, journal_digest
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest, ToolCall, Usage
-from orca_protocol.world import ImageRequest, OfferRequest, Request, ToolRequest
+from orca_protocol.world import ImageRequest, Input, OfferRequest, Request, ToolRequest
 from tests.unit.orca_agent.tools.mcp_server import TOKEN
 from tests.unit.orca_engine.worlds import deciding
 
@@ -188,7 +188,8 @@ async def run(order: dict[str, Any], writes: Writes) -> dict[str, Any]:
     journal: Journal = SqliteJournal(FilePath(where)) if where.startswith("/") else MortalPostgres(where, writes)
     options = RunOptions(retry=Policy(attempts=2, base=0.0))
     runner = Runner(journal, Registry([Following(item, note)], {}), Secrets(), reach=reach, options=options)
-    finished = await runner.run(item, spec, resume=True)
+    said = {Path(1, 1, 0): Input(content="a person's words")} if "H" in (item.spec.rearrange_flow or "") else None
+    finished = await runner.run(item, spec, resume=True, said=said)
     await journal.close()
     return {
         "output": finished.output.model_dump(mode="json", exclude_none=True),

@@ -68,10 +68,6 @@ def tool(name: str = "book", **fields: Any) -> Spec:
     return of_agent(tools_list_dictionary=[{"type": "function", "function": {"name": name, **fields}}])
 
 
-def scheduled(**fields: Any) -> Spec:
-    return swarm(schedule={"scheduled_time": "2030-01-01T00:00:00Z", **fields})
-
-
 PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
     SwarmSpec: {
         "agents": (swarm(), swarm(agents=[agent("A")])),
@@ -84,7 +80,6 @@ PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
         "img": (swarm(), swarm(img="https://example.org/a.png")),
         "return_history": (swarm(), swarm(return_history=False)),
         "rules": (swarm(), swarm(rules="Be brief.")),
-        "schedule": (swarm(), scheduled()),
         "budget": (swarm(), swarm(budget={"calls": 1})),
         "lead": (swarm("MajorityVoting"), led()),
         "voting": (swarm("MajorityVoting"), swarm("MajorityVoting", voting="exact")),
@@ -148,10 +143,7 @@ PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
         "cost": (swarm(budget={}), swarm(budget={"cost": "1"})),
         "seconds": (swarm(budget={}), swarm(budget={"seconds": "1"})),
     },
-    ScheduleSpec: {
-        "scheduled_time": (swarm(), scheduled()),
-        "timezone": (swarm(), scheduled(timezone="Europe/Madrid")),
-    },
+    ScheduleSpec: {},
     ChatTurn: {
         "role": (
             swarm(messages=[{"role": "user", "content": "ONE"}, {"role": "user", "content": "TWO"}]),
@@ -175,6 +167,11 @@ EDGES: dict[type[Any], dict[str, str]] = {
     SwarmSpec: {
         "name": "orca_agent/work/test_runner.py::test_a_run_answers_in_the_shape_of_the_swarms_api",
         "description": "orca_agent/work/test_runner.py::test_a_run_answers_in_the_shape_of_the_swarms_api",
+        "schedule": "orca_agent/work/test_scheduled.py::test_nobody_gets_a_run_before_its_moment_whatever_was_announced",
+    },
+    ScheduleSpec: {
+        "scheduled_time": "orca_agent/work/test_scheduled.py::test_nobody_gets_a_run_before_its_moment_whatever_was_announced",
+        "timezone": "orca_time/test_schedule.py::test_a_time_means_a_moment",
     },
 }
 #: has one value

@@ -119,3 +119,37 @@ async def test_an_image_that_must_not_be_fetched_ends_the_run_typed(bench: Bench
     assert finished.output.output[0].error is not None
     assert finished.output.output[0].error.code == "image_address"
     assert not bench.model.calls
+
+
+async def test_a_loop_of_tools_ends_typed_when_its_rounds_are_up(bench: Bench) -> None:
+    bench.model.tool_calls["A"] = [add(number, 1) for number in range(9)]
+    finished = await bench.run(spec_of(agent={"mcp_servers": ["sums"], "max_tool_rounds": 2}))
+    assert kinds(finished.entries) == ["offer", "answer", "tool", "answer", "tool", "answer"]
+    assert_ended(finished, "error", "tool_rounds")
+
+
+async def test_a_schema_that_is_never_fulfilled_ends_typed_after_one_repair(bench: Bench) -> None:
+    finished = await bench.run(spec_of(agent={"response_schema": {"type": "object"}}))
+    assert kinds(finished.entries) == ["answer", "answer"]
+    assert_ended(finished, "error", "schema_unfulfilled")
+
+
+async def test_a_budget_that_is_spent_ends_typed_and_nothing_more_is_asked(bench: Bench) -> None:
+    finished = await bench.run(spec_of(max_loops=2, budget={"calls": 1}))
+    assert (kinds(finished.entries), len(bench.model.calls)) == (["answer"], 1)
+    assert finished.output.stopped == "budget"
+    assert_ended(finished, "partial", "budget")
+
+
+async def test_a_server_of_tools_that_is_down_ends_typed_before_any_model_is_asked(bench: Bench) -> None:
+    bench.reach = Reach(McpSettings((McpServer("sums", "http://127.0.0.1:1/mcp"),)), ImageSettings())
+    finished = await bench.run(spec_of(agent={"mcp_servers": ["sums"]}))
+    assert (kinds(finished.entries), bench.model.calls) == (["error"], [])
+    assert_ended(finished, "error", "mcp_failed")
+
+
+def assert_ended(finished: Finished, status: str, code: str) -> None:
+    """The last message says why, and the journal alone says so again."""
+    error = finished.output.output[-1].error
+    assert (finished.output.status, error and error.code) == (status, code)
+    assert replay(finished.item, read_journal(journal_bytes(finished.entries))) == finished.output

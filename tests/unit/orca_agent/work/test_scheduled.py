@@ -78,7 +78,7 @@ async def scene(database_url: str) -> AsyncIterator[Scene]:
     await journal.close()
 
 
-async def test_a_run_is_begun_when_it_is_due_and_once_by_all_workers(scene: Scene) -> None:
+async def test_api_11_a_run_is_begun_when_it_is_due_and_once_by_all_workers(scene: Scene) -> None:
     scene.work()
     run_id = (await scene.submit(spec_for(0.8, "Europe/Madrid"))).run_id
     early = await scene.queue.state(run_id)
@@ -113,7 +113,7 @@ async def test_a_run_whose_workers_were_away_at_its_moment_is_begun_when_one_is_
     assert len(scene.model.calls) == 1
 
 
-async def test_cancelled_before_its_moment_it_ends_without_a_call(scene: Scene) -> None:
+async def test_api_11_cancelled_before_its_moment_it_ends_without_a_call(scene: Scene) -> None:
     scene.work()
     run_id = (await scene.submit(spec_for(3600), timeout=5.0)).run_id
     await scene.queue.cancel(run_id)
