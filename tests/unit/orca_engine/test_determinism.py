@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, list[Any]]] = {
     "MajorityVoting": {"voting": [None, "exact"]},
     "HierarchicalSwarm": {"synthesis": [None, False]},
     "PlannerWorkerSwarm": {"plan_max": [None, 2]},
-    "auto": {"lead": [None, {"model_name": "m"}]},
+    "auto": {"lead": [None, {"model_name": "m", "max_tokens": 77}]},
 }
 
 

@@ -109,6 +109,7 @@ PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
         "selected_tools": (of_agent(mcp_servers=["files"]), of_agent(mcp_servers=["files"], selected_tools=["read"])),
         "max_tool_rounds": (of_agent(mcp_servers=["files"]), of_agent(mcp_servers=["files"], max_tool_rounds=1)),
         "response_schema": (swarm(), of_agent(response_schema={"type": "object"})),
+        "logprobs": (swarm(), of_agent(logprobs=True)),
     },
     LeadSpec: {
         "agent_name": (led(), led(agent_name="Chair")),
