@@ -133,6 +133,6 @@ async def _is_gone_before_the_end(request: Request, services: Services, stored: 
 
 async def _until_closed(services: Services, stored: Sequence[Stored]) -> None:
     for run in stored:
-        while not await services.events.until_closed(run.run_id, 1.0):
-            if (await services.queue.state(run.run_id)).status in WAITS:
+        while (await services.queue.state(run.run_id)).status not in WAITS:
+            if await services.events.until_closed(run.run_id, 1.0):
                 break

@@ -182,7 +182,7 @@ MALFORMED: dict[str, tuple[Any, str, str]] = {
     "an unknown type": ({**agent(), "swarm_type": "Swarm"}, "schema", "swarm_type"),
     "too few agents": ({**agent(), "swarm_type": "GroupChat"}, "agents_too_few", "agents"),
     "no agents": ({"task": "T", "agents": []}, "no_agents", "agents"),
-    "an image": ({**agent(), "img": "x"}, "img_unsupported", "img"),
+    "an image": ({**agent(), "img": "x"}, "img_malformed", "img"),
     "a flow": ({**agent(), "rearrange_flow": "A"}, "field_without_use", "rearrange_flow"),
     "a moment that is over": ({**agent(), "schedule": {"scheduled_time": "2026-01-01T00:00:00Z"}}, "schedule_past", "schedule"),
     "no time zone": (

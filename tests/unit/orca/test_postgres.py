@@ -62,10 +62,13 @@ def made(open_folder: Path) -> Path:
 
 
 @pytest.fixture
-def folder(empty_folder: Path, made: Path) -> Path:
-    """A copy of it."""
+def folder(empty_folder: Path, made: Path) -> Iterator[Path]:
+    """A copy of it; a server whose owner was killed stops by itself, and is waited for."""
     subprocess.run(["cp", "-a", made, empty_folder], check=True)
-    return empty_folder
+    yield empty_folder
+    deadline = time.monotonic() + 30
+    while any(processes_in(path) for path in (empty_folder, *empty_folder.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def processes_in(data: Path) -> list[int]:
