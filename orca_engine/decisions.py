@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from orca_engine.forms import Form
 from orca_engine.swarm import Swarm, told
 from orca_engine.transcript import Transcript, Turn
 from orca_protocol.canonical import canonical, parse_json
@@ -46,6 +47,7 @@ async def decide(
     transcript: Transcript,
     question: str,
     read: Callable[[Any], T],
+    form: Form,
     *,
     loop: int,
     step: int,
@@ -54,11 +56,11 @@ async def decide(
 ) -> Decision[T] | Turn:
     """Ask ``agent`` for a decision at ``step``, and at the step after it where the first answer needs repair.
 
-    ``read`` raises Unreadable. ``doubt`` says what is worth the repair question though the run could go on without. Without a
-    decision the turn with its failure or stop is returned.
+    ``read`` raises Unreadable; ``form`` is what the answer should look like, for who can hold a model to it. ``doubt`` says what is
+    worth the repair question though the run could go on without. Without a decision the turn with its failure or stop is returned.
     """
     after = told(question)
-    with swarm.asking(agent, transcript, after, loop=loop, step=step, place=place) as ask:
+    with swarm.asking(agent, transcript, after, form, loop=loop, step=step, place=place) as ask:
         turn = await ask(after, step)
         first = _read(turn, read)
         wrong = first if isinstance(first, str) else doubt(first.value) if isinstance(first, Decision) else None

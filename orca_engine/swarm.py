@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from orca_engine.forms import Form
 from orca_engine.item import Item
 from orca_engine.ledger import Allowance, Ledger
 from orca_engine.machine import Call, Program, all_of, ask
@@ -107,7 +108,15 @@ class Swarm:
 
     @contextmanager
     def asking(
-        self, agent: AgentSpec, transcript: Transcript, question: Sequence[Message], *, loop: int, place: int, step: int
+        self,
+        agent: AgentSpec,
+        transcript: Transcript,
+        question: Sequence[Message],
+        form: Form,
+        *,
+        loop: int,
+        place: int,
+        step: int,
     ) -> Iterator[Questions]:
         """Ask ``agent`` for a decision: ``question``, and perhaps one more; a budget reserves for both at once."""
         speaker = self._speakers[agent.agent_name]
@@ -116,7 +125,7 @@ class Swarm:
             return
 
         def visit(after: Sequence[Message], step: int) -> Visit:
-            return Visit(self._item, speaker, self._path(loop, step, place), transcript, after, is_decision=True)
+            return Visit(self._item, speaker, self._path(loop, step, place), transcript, after, form)
 
         with self._allowing(visit(question, step), 2 * calls_of(agent)) as allowance:
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orca_engine import schema, tools
+from orca_engine.forms import Form
 from orca_engine.item import Item
 from orca_engine.ledger import Allowance
 from orca_engine.machine import Call, all_of, ask, ask_model
@@ -43,7 +44,7 @@ def tool_calls_of(agent: AgentSpec) -> int:
 
 
 class Visit:
-    """One visit; ``place`` is the path of its first call. With ``is_decision`` the answer's form is the asker's business."""
+    """One visit; ``place`` is the path of its first call. With a ``form`` it is a decision: its form is the asker's business."""
 
     def __init__(
         self,
@@ -52,15 +53,15 @@ class Visit:
         place: Path,
         transcript: Transcript,
         after: Sequence[Message] = (),
-        *,
-        is_decision: bool = False,
+        form: Form | None = None,
     ) -> None:
         self._item = item
         self._speaker = speaker
         self._place = place
         self._transcript = transcript
         self._after = after
-        self._schema = None if is_decision else speaker.agent.response_schema
+        self._form = None if form is None else dict(form)
+        self._schema = speaker.agent.response_schema if form is None else None
         self._turn = 0
         self._own: list[Message] = []
 
@@ -69,10 +70,13 @@ class Visit:
         agent, toolbox = self._speaker.agent, self._speaker.toolbox
         messages = messages_for(agent.agent_name, self._speaker.system, self._transcript, self._after, self._own)
         request = request_for(self._item, agent, self._path(), messages)
-        if not toolbox.tools and self._schema is None and not agent.logprobs:
-            return request
-        wishes = {"tools": toolbox.tools or None, "response_schema": self._schema, "logprobs": agent.logprobs or None}
-        return request.model_copy(update=wishes)
+        wishes = {
+            "tools": toolbox.tools or None,
+            "response_schema": self._schema,
+            "form": self._form,
+            "logprobs": agent.logprobs or None,
+        }
+        return request.model_copy(update=wishes) if any(wish is not None for wish in wishes.values()) else request
 
     async def outcome(self, allowance: Allowance) -> Answer | Failure | Stop:
         """Return the agent's last answer, or why there is none."""

@@ -81,6 +81,8 @@ class ModelRequest(Strict):
     tools: tuple[ToolDefinition, ...] | None = None
     #: a JSON schema that the answer's text must fulfil
     response_schema: dict[str, Any] | None = None
+    #: a JSON schema to hold the model to where the provider can do that; whoever reads the answer judges it for himself
+    form: dict[str, Any] | None = None
     #: whether the answer's tokens are wanted with their log probabilities
     logprobs: Literal[True] | None = None
 

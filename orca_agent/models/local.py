@@ -185,9 +185,9 @@ class LocalProvider:
 
 
 def _body(request: ModelRequest) -> dict[str, object]:
-    schema = {} if request.response_schema is None else {"response_schema": request.response_schema}
+    schema = request.response_schema or request.form
     return {
-        **schema,
+        **({} if schema is None else {"response_schema": schema}),
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from orca_engine.decisions import TEXT, Decision, Unreadable, decide, members, quoted
+from orca_engine.forms import object_of, one_of
 from orca_engine.swarm import Ended, Onward, Swarm, ended, roster, was_stopped
 from orca_engine.swarm_type import LeadRole, SwarmType
 from orca_protocol.output import Note
@@ -60,7 +61,7 @@ async def auto(swarm: Swarm) -> Ended | Onward:
             raise Unreadable(f"answer.swarm_type is {quoted(name)}; it must be one of {', '.join(choices)}.")
         return name
 
-    chosen = await decide(swarm, swarm.lead, swarm.opening(), question, read, loop=0, step=0)
+    chosen = await decide(swarm, swarm.lead, swarm.opening(), question, read, object_of(swarm_type=one_of(choices)), loop=0, step=0)
     if isinstance(chosen, Decision):
         return Onward(_as(swarm.spec, chosen.value))
     if was_stopped([chosen]):

@@ -15,6 +15,7 @@ from typing import Any
 
 from orca_engine.decisions import LIST, TEXT, Decision, Unreadable, decide, members, quoted
 from orca_engine.flow import HUMAN, parse_flow
+from orca_engine.forms import Form, object_of, one_of, phrase, several
 from orca_engine.swarm import Ended, Onward, Swarm, broken
 from orca_engine.swarm_type import LeadRole, SwarmType, plan_max
 from orca_protocol.errors import InvalidError
@@ -44,8 +45,20 @@ async def builder(swarm: Swarm) -> Ended | Onward:
     """Let the builder design the team."""
     spec = swarm.spec
     question = _QUESTION.format(most=plan_max(spec), types=", ".join(BUILT), models=", ".join(_models(spec)))
-    team = await decide(swarm, swarm.lead, swarm.opening(), question, lambda document: _team(document, spec), loop=0, step=0)
+
+    def read(document: Any) -> Onward:
+        return _team(document, spec)
+
+    team = await decide(swarm, swarm.lead, swarm.opening(), question, read, _form(spec), loop=0, step=0)
     return team.value if isinstance(team, Decision) else broken(swarm.opening().plus([team]))
+
+
+def _form(spec: SwarmSpec) -> Form:
+    """A team without a flow, large enough for any type: what a grammar can say of it."""
+    least = min(max(BUILT.values()), plan_max(spec))
+    names = one_of(name for name, needed in BUILT.items() if name != "AgentRearrange" and needed <= least)
+    agent = object_of(agent_name=phrase(30), description=phrase(), system_prompt=phrase(), model_name=one_of(_models(spec)))
+    return object_of(swarm_type=names, agents=several(agent, plan_max(spec), least))
 
 
 def _team(document: Any, spec: SwarmSpec) -> Onward:

@@ -16,6 +16,7 @@ from typing import Any
 
 from orca_engine.decisions import NUMBER, TEXT, Decision, Unreadable, decide, members
 from orca_engine.discussion import Discussion, discuss
+from orca_engine.forms import SCORE, object_of, phrase
 from orca_engine.machine import all_of
 from orca_engine.swarm import Ended, Swarm, ended, was_stopped
 from orca_engine.swarm_type import SwarmType, every_agent
@@ -24,6 +25,7 @@ from orca_protocol.errors import InvalidError
 from orca_protocol.output import Note
 from orca_protocol.spec import AgentSpec, SwarmSpec
 
+_FORM = object_of(score=SCORE, message=phrase())
 END_OF_CHAT = "[END OF CHAT]"
 _ENOUGH = 0.5
 _JUST_SPOKE = 0.3
@@ -83,7 +85,17 @@ async def _auction(swarm: Swarm) -> Ended:
 
 async def _bid(swarm: Swarm, place: int, transcript: Transcript, loop: int) -> Decision[tuple[float, str]] | Turn:
     agent = swarm.agents[place]
-    return await decide(swarm, agent, transcript, f"{_setting(swarm, agent)} {_BID}", _read_bid, loop=loop, step=0, place=place)
+    return await decide(
+        swarm,
+        agent,
+        transcript,
+        f"{_setting(swarm, agent)} {_BID}",
+        _read_bid,
+        object_of(score=SCORE, message=phrase()),
+        loop=loop,
+        step=0,
+        place=place,
+    )
 
 
 def _read_bid(document: Any) -> tuple[float, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from orca_engine.decisions import TEXT, Decision, decide, members
+from orca_engine.forms import object_of, phrase
 from orca_engine.machine import all_of
 from orca_engine.made import made_agents, refuse_their_names
 from orca_engine.swarm import Ended, Swarm, broken, is_over, last_word, told
@@ -26,13 +27,14 @@ _ROLE = LeadRole("Lead", "You take a hard task apart into questions, and put the
 _QUESTION = """Write one question about the task for each of four specialists: research, analysis, alternatives and verification.
 Answer with one JSON object and nothing else, of this form:
 {"research": "…", "analysis": "…", "alternatives": "…", "verification": "…"}"""
+_FORM = object_of(**{name.lower(): phrase() for name in _PROMPTS})
 _SYNTHESIS = "Write the final answer to the task from what the specialists have found. Say where they disagree."
 
 
 async def heavy(swarm: Swarm) -> Ended:
     """Ask, answer, put together."""
     opening = swarm.opening()
-    questions = await decide(swarm, swarm.lead, opening, _QUESTION, _questions, loop=1, step=0)
+    questions = await decide(swarm, swarm.lead, opening, _QUESTION, _questions, _FORM, loop=1, step=0)
     if not isinstance(questions, Decision):
         return broken(opening.plus([questions]))
     shown = "\n".join(f"- {name}: {question}" for name, question in questions.value.items())

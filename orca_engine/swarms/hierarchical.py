@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orca_engine.decisions import LIST, TEXT, Decision, Unreadable, decide, members, quoted
+from orca_engine.forms import Form, object_of, one_of, phrase, several
 from orca_engine.machine import all_of
 from orca_engine.orders import Order, orders_in
 from orca_engine.swarm import Ended, Swarm, at_best_partial, broken, ended, is_over, last_word, roster, told
@@ -69,6 +70,7 @@ async def hierarchical(swarm: Swarm) -> Ended:
             transcript,
             question,
             lambda document: _plan(document, swarm.agents),
+            _form(swarm.agents),
             loop=loop,
             step=0,
             doubt=Plan.doubt,
@@ -90,6 +92,11 @@ async def hierarchical(swarm: Swarm) -> Ended:
     if has_synthesis(swarm.spec):
         end = await last_word(swarm, swarm.lead, transcript, _SYNTHESIS, loop=swarm.spec.max_loops, step=3, notes=notes)
     return at_best_partial(end) if notes else end
+
+
+def _form(agents: Sequence[AgentSpec]) -> Form:
+    order = object_of(agent_name=one_of(agent.agent_name for agent in agents), task=phrase())
+    return object_of(plan=phrase(), orders=several(order, len(agents)))
 
 
 def _plan(document: Any, agents: Sequence[AgentSpec]) -> Plan:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from orca_engine.decisions import FLAG, LIST, TEXT, Decision, Unreadable, decide, members
+from orca_engine.forms import FLAG as FLAG_FORM
+from orca_engine.forms import object_of, phrase, several
 from orca_engine.machine import all_of
 from orca_engine.swarm import Ended, Swarm, at_best_partial, broken, ended, is_over, roster, told
 from orca_engine.swarm_type import LeadRole, SwarmType, Visits, in_every_loop, plan_max
@@ -24,6 +26,7 @@ _PLAN = """Take the task apart into at most {most} smaller tasks that can be don
 {roster}
 Answer with one JSON object and nothing else, of this form:
 {{"tasks": ["the first task, with all that its worker must know", "…"]}}"""
+_JUDGED = object_of(done=FLAG_FORM, text=phrase())
 _JUDGE = """Judge whether the work above meets the goal of the task.
 Answer with one JSON object and nothing else, of this form:
 {"done": true or false, "text": "if done, the final answer to the task; if not, what is still missing"}"""
@@ -34,8 +37,14 @@ async def planner_worker(swarm: Swarm) -> Ended:
     transcript = swarm.opening()
     most = plan_max(swarm.spec)
     question = _PLAN.format(most=most, roster=roster(swarm.agents))
+
+    def read(document: Any) -> list[str]:
+        return _tasks(document, most)
+
     for loop in swarm.loops:
-        plan = await decide(swarm, swarm.lead, transcript, question, lambda document: _tasks(document, most), loop=loop, step=0)
+        plan = await decide(
+            swarm, swarm.lead, transcript, question, read, object_of(tasks=several(phrase(), most)), loop=loop, step=0
+        )
         if not isinstance(plan, Decision):
             return broken(transcript.plus([plan]))
         before = transcript
@@ -47,7 +56,7 @@ async def planner_worker(swarm: Swarm) -> Ended:
         transcript = transcript.plus([plan.turn.saying("\n".join(f"- {task}" for task in plan.value))]).plus(turns)
         if is_over(transcript):
             return broken(transcript)
-        judged = await decide(swarm, swarm.lead, transcript, _JUDGE, _judgement, loop=loop, step=3)
+        judged = await decide(swarm, swarm.lead, transcript, _JUDGE, _judgement, _JUDGED, loop=loop, step=3)
         if not isinstance(judged, Decision):
             return broken(transcript.plus([judged]))
         is_done, text = judged.value

@@ -9,13 +9,16 @@ Calls: 2 for the router, and each agent's own loops; the chosen ones in flight t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from orca_engine.decisions import Decision, decide
+from orca_engine.forms import Form, object_of, one_of, phrase, several
 from orca_engine.machine import all_of
 from orca_engine.orders import orders_in
 from orca_engine.swarm import Ended, Swarm, broken, ended, roster
 from orca_engine.swarm_type import LeadRole, SwarmType, every_agent
+from orca_protocol.spec import AgentSpec
 
 _ROLE = LeadRole("Router", "You route tasks to the agents that are best at them.", "first")
 _QUESTION = """Hand the task to the agents that should do it, as few as it needs. The agents are:
@@ -31,13 +34,19 @@ async def router(swarm: Swarm) -> Ended:
     def read(document: Any) -> Any:
         return orders_in(document, "handoffs", swarm.agents, needs_task=False)
 
-    chosen = await decide(swarm, swarm.lead, opening, _QUESTION.format(roster=roster(swarm.agents)), read, loop=1, step=0)
+    question = _QUESTION.format(roster=roster(swarm.agents))
+    chosen = await decide(swarm, swarm.lead, opening, question, read, _form(swarm.agents), loop=1, step=0)
     if not isinstance(chosen, Decision):
         return broken(opening.plus([chosen]))
     turns = await all_of(
         swarm.visit(order.agent, swarm.opening(order.task), loop=1, step=2, place=place) for place, order in enumerate(chosen.value)
     )
     return ended(opening.plus(turns))
+
+
+def _form(agents: Sequence[AgentSpec]) -> Form:
+    handoff = object_of(agent_name=one_of(agent.agent_name for agent in agents), task=phrase())
+    return object_of(handoffs=several(handoff, len(agents)))
 
 
 ROUTER = SwarmType(

@@ -44,24 +44,24 @@ PINNED: dict[str, tuple[str, str]] = {
         "cb0fd02beecdc47e8718bec4e5085c483944ea8b89239bca0029b828cd427bef",
     ),
     "MultiAgentRouter": (
-        "05bb9e1fd3ec7fc49d4a4cae927c132bf2c0f14e819098a41e0356758477b494",
-        "e6327f80b21fbde6960aae87fc5066f5ef5870ee82aafea793997bb313c70075",
+        "80b5b3a650c4162c1affa6159ea0b1f68f860794ca53b955a20e9f01258c7fc3",
+        "dc9b1c49d7ecdd5758076a83617c05f7c7a425f1d1c5ffeecb7d0e4aa4166fd3",
     ),
     "HierarchicalSwarm": (
-        "57dcde11bcd1196fb47dcc96e02d189980261617b23972e7754687c13b70b2b8",
-        "d8aaad8563d057039f49262101093b1290cd8ad89c3709cfe72f13242463c88c",
+        "1752fa05b3e857cb45dea9989da6df5e11adf871d60c1c0e9c683615e17974ea",
+        "71d15198a1df875baa850d47da385a029c0b5f9980ad1e8be788370f8a3c1523",
     ),
     "SpreadSheetSwarm": (
         "5cbda4ef6d3347c487a184db60e57eb473f95aa4c711c4e6c5b1651280b0770c",
         "5cbda4ef6d3347c487a184db60e57eb473f95aa4c711c4e6c5b1651280b0770c",
     ),
     "AutoSwarmBuilder": (
-        "d0b2183ac2c95c60c10a732cb6b029a3e9ff44289730a54bef404e048510a2f8",
-        "c3af33605936088a7f0aaff3ea01e00923439e60a7e2432f9549f7418a5a3e65",
+        "c72018ab3a34674efecfc8f2c1405ca264d32d29f8a663cf795e2741d5fd6a9b",
+        "1149d279a0a226ffce5c6ebd46278da9ab2ccc03c3dc62dfbef63608f412f566",
     ),
     "auto": (
-        "ef4309e6a832bd9a11c404968f177c63903905efc91e7c956c4695d4f9e6dfef",
-        "e62ab98f634390d01f461c27d62364763ea9bbcaf95ecc3b8032f9e60caed15b",
+        "1da2642e55d90c02e216a3b346011ebf5dd03b0c3cebb164e531171aa9fc55a3",
+        "322a313a8da6ec8e44a884f7cd16801f7f97cca0b35407ef0285ce2ef164ad90",
     ),
     "RoundRobin": (
         "9df7e386af4d51cb286aefef3bceba042ddeb4938e2b401e7ecf853f49ff811a",
@@ -80,12 +80,12 @@ PINNED: dict[str, tuple[str, str]] = {
         "6bb804000e0a31dbc3d100ce3047b84a391328279d7f06a2de1b09dcc18c8894",
     ),
     "HeavySwarm": (
-        "d4fa35a6bb2ba05e7b78e374b537f5506cc7be210b1c6343ee478b7d3894473d",
-        "4e6bed05b85eedb20001291e45171332964eb162fb81249a36b0fb404d783211",
+        "8a7c90b06ef2ceb5ddb8d3ef0de226aae0add7ec1ba57bb1eb5fd42d19f51490",
+        "3fcd58f8554f4c973c4329546c7194d33a669a03218a599b770e686c66aec789",
     ),
     "PlannerWorkerSwarm": (
-        "506d0b670e53d12b013ac00d3419326064578b3c5c62979ccc55f60241880df0",
-        "f2c44ea8dda612dfdbd045159422302bf6ab9d47a4b3b43fa32a8f2b401baad5",
+        "860e826798ae87f25018b670037edd9084359f444f0bdb13d4d27dd27e970b85",
+        "5d606cdef565061bd775de875708f792bdec0db1480ca40b34049ab1f3f2e52f",
     ),
     "BatchedGridWorkflow": (
         "08a0aa76ef55e10af2144375b4264c07118c5182592aaac50d663abcaf9ce356",
