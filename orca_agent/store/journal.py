@@ -48,7 +48,7 @@ class Lost:
     """A call that was asked and whose answer was never recorded, because the process ended first."""
 
     path: Path
-    #: how often it was asked; each time counts against the budget
+    #: how often it was asked; each time counts against the day of its key
     times: int
     #: RFC 3339 time of the last one
     asked_at: str
