@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from tests.bench.peers.measuring import TASK, most_resident_mb
+
 if TYPE_CHECKING:
     from orca_agent.models.http import HttpClient
     from orca_agent.models.registry import Registry
     from orca_agent.store.journal import Journal
 
-TASK = "Analyze market trends for AI and tech sectors"
 
 #: workload → (swarms at once, agents of each, swarm type, calls, latencies on the critical path)
 WORKLOADS = {
@@ -62,7 +63,7 @@ async def measure(once: Callable[[], Awaitable[None]], calls: int, repeats: int)
         await once()
         walls.append((time.perf_counter() - wall) * 1000)
         cpus.append((_cpu() - cpu) * 1000 / calls)
-    return {"wall_ms": walls[1:], "cpu_ms": cpus[1:], "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"wall_ms": walls[1:], "cpu_ms": cpus[1:], "rss_mb": most_resident_mb()}
 
 
 async def orca(workload: str, base_url: str, repeats: int) -> dict[str, Any]:
