@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orca_agent.work.live import InputAwaitedError
     from orca_agent.work.runner import Finished, Runner
     from orca_engine.item import Item
+    from orca_protocol.budget import Budget
     from orca_protocol.spec import ScheduleSpec
     from proof_store.cid import Cid
 
@@ -115,7 +116,7 @@ async def _run(
                     on_event=watching,
                     on_finished=watching.ended,
                 )
-                finished = await _finish(runner, item, spec, timeout, resume, answers)
+                finished = await _finish(runner, item, spec, timeout, resume, answers, node.runs.budget)
         except InputAwaitedError as waiting:
             _show_asked(waiting, _again(path, out), as_json)
             return 1
@@ -135,13 +136,15 @@ async def _run(
     return code
 
 
-async def _finish(runner: Runner, item: Item, spec: bytes, timeout: float | None, resume: bool, answers: Answers) -> Finished:
+async def _finish(
+    runner: Runner, item: Item, spec: bytes, timeout: float | None, resume: bool, answers: Answers, budget: Budget
+) -> Finished:
     """Run to the end, answering what people are asked. Raises InputAwaitedError where there is no answer."""
     from orca_agent.work.live import InputAwaitedError
 
     while True:
         try:
-            return await runner.run(item, spec, timeout=timeout, resume=resume, said=answers.said)
+            return await runner.run(item, spec, timeout=timeout, resume=resume, said=answers.said, budgets=(budget,))
         except InputAwaitedError as waiting:
             if not answers.answer(waiting.calls):
                 raise

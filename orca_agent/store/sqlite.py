@@ -46,7 +46,7 @@ SELECT runs.id, row.column3, row.column4 FROM (VALUES {rows}) AS row JOIN runs O
 _ROWS_MAX = 256
 _NO_ROW = (None, None, None, None)
 
-_RUN = "SELECT id, item_id, spec, started, deadline, status, finished FROM runs"
+_RUN = "SELECT id, item_id, spec, started, deadline, status, finished, ceilings FROM runs"
 
 _Row = tuple[str, int, str, str]
 _Done = asyncio.Future[Any]
@@ -88,8 +88,8 @@ class SqliteJournal:
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
-        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline)
-        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline) VALUES (?, ?, ?, ?, ?, ?)"
+        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings)
+        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (?, ?, ?, ?, ?, ?, ?)"
         await self._do(lambda db: db.execute(sql, values))
         return Hold(run.id, FIRST_EPOCH)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, item_id TEXT NOT NULL, spec BLOB NOT NULL, epoch INTEGER NOT NULL,
-    started REAL NOT NULL, deadline REAL, status TEXT, finished REAL
+    started REAL NOT NULL, deadline REAL, status TEXT, finished REAL, ceilings TEXT
 );
 CREATE INDEX IF NOT EXISTS runs_by_item ON runs (item_id, started);
 CREATE TABLE IF NOT EXISTS asked (
@@ -27,8 +27,9 @@ PRAGMA user_version = 2
 """
 
 _VERSION = 2
-#: version 1 had one table for both
+#: version 1 had one table for both, and knew no ceilings
 _FROM_1 = """
+ALTER TABLE runs ADD COLUMN ceilings TEXT;
 INSERT INTO asked SELECT run_id, path, asked, asked_at FROM entries_1 WHERE asked_at IS NOT NULL;
 INSERT INTO entries SELECT run_id, path, entry FROM entries_1 WHERE entry IS NOT NULL;
 DROP TABLE entries_1

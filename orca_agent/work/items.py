@@ -10,5 +10,9 @@ from orca_protocol.spec import read_spec
 
 def item_of(run: RunRecord) -> Item:
     """Return the item of a stored run. Raises InvalidError for a spec that cannot be read."""
-    ceilings = None if run.ceilings is None else Ceilings.model_validate_json(run.ceilings)
-    return Item(run.item_id, read_spec(run.spec, where=f"run {run.id}"), ceilings)
+    return Item(run.item_id, read_spec(run.spec, where=f"run {run.id}"), ceilings_kept(run))
+
+
+def ceilings_kept(run: RunRecord) -> Ceilings | None:
+    """Return what the run may use, as it was stored with it; None for a run of an earlier version."""
+    return None if run.ceilings is None else Ceilings.model_validate_json(run.ceilings)

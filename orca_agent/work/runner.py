@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Clock, Policy, SystemClock
@@ -14,11 +14,14 @@ from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, Lost, RunRecord
 from orca_agent.tools.reach import Reach, Reached
 from orca_agent.work.calls import ModelCalls
 from orca_agent.work.events import OnEvent, RunStarted
+from orca_agent.work.items import ceilings_kept
 from orca_agent.work.live import LiveRun
+from orca_engine.bounds import ceilings_of
 from orca_engine.item import Item
 from orca_engine.machine import Machine
-from orca_engine.program import output_of, program_of
+from orca_engine.program import admit, output_of, program_of
 from orca_engine.swarm import Ended
+from orca_protocol.budget import Budget, Ceilings
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Entry, Path, StopReason
 from orca_protocol.output import Output
@@ -75,18 +78,27 @@ class Runner:
         self._is_stopped = asyncio.Event()
 
     async def run(
-        self, item: Item, spec: bytes, *, timeout: float | None = None, resume: bool = False, said: Said | None = None
+        self,
+        item: Item,
+        spec: bytes,
+        *,
+        timeout: float | None = None,
+        resume: bool = False,
+        said: Said | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> Finished:
         """Run ``item`` to its end; with ``resume`` go on with the latest run of it, if there is one.
 
-        ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; a resumed run keeps the one it had.
-        ``said`` is what people have answered. Raises InvalidError before anything was asked for a spec this node cannot run,
-        InputAwaitedError where somebody must answer first, and what the journal raises.
+        ``timeout`` (seconds from the run's beginning) ends it with ``deadline``; ``budgets`` bound it beside its spec's own. A
+        resumed run keeps what it had of both. ``said`` is what people have answered. Raises InvalidError before anything was asked
+        for a spec this node cannot run, InputAwaitedError where somebody must answer first, and what the journal raises.
         """
         refuse_secrets(self._secrets, item, spec)
+        admit(item.spec)
+        run, hold = await self._begin_or_resume(item, spec, timeout, resume, budgets)
+        item = replace(item, ceilings=ceilings_kept(run))
         machine: Machine[Ended] = Machine(program_of(item))
         try:
-            run, hold = await self._begin_or_resume(item, spec, timeout, resume)
             return await self._complete(item, machine, run, hold, said)
         finally:
             machine.close()
@@ -120,14 +132,26 @@ class Runner:
         self._on_finished(ended)
         return ended
 
-    async def _begin_or_resume(self, item: Item, spec: bytes, timeout: float | None, resume: bool) -> tuple[RunRecord, Hold]:
+    async def _begin_or_resume(
+        self, item: Item, spec: bytes, timeout: float | None, resume: bool, budgets: Sequence[Budget]
+    ) -> tuple[RunRecord, Hold]:
         found = await self._journal.latest(item.id) if resume else None
         if found is not None:
             return found, await self._journal.take(found.id)
         await self._resolve_models(item)
+        ceilings = await self._ceilings(item, budgets)
         started = self._clock.now().timestamp()
-        run = RunRecord(str(uuid.uuid4()), item.id, spec, started, None if timeout is None else started + timeout)
+        ends = [float(seconds) for seconds in (timeout, ceilings.seconds) if seconds is not None]
+        deadline = started + min(ends) if ends else None
+        stated = ceilings.model_dump_json(exclude_none=True)
+        run = RunRecord(str(uuid.uuid4()), item.id, spec, started, deadline, ceilings=stated)
         return run, await self._journal.begin(run)
+
+    async def _ceilings(self, item: Item, budgets: Sequence[Budget]) -> Ceilings:
+        given = [budget for budget in (item.spec.budget, *budgets) if budget is not None]
+        is_money_bounded = any(budget.cost is not None for budget in given)
+        prices = await self._registry.known_prices(item.spec.model_names) if is_money_bounded else {}
+        return ceilings_of(item.spec, budgets, prices)
 
     async def _resolve_models(self, item: Item) -> None:
         self._reach.refuse_others(item.spec)

@@ -20,6 +20,7 @@ from orca_agent.work.response import completion
 from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_engine.item import Item
 from orca_engine.replay import replay
+from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError, UnavailableError
 from tests.fakes.scripted_model import ScriptedModel, agent_of
 
@@ -303,3 +304,27 @@ async def test_a_spec_that_holds_a_key_of_the_node_is_refused(bench: Bench) -> N
     with pytest.raises(InvalidError, match="secret_in_spec"):
         await bench.run(spec_of("A", rules=f"use {KEY}"))
     assert bench.model.calls == []
+
+
+async def test_a_budgets_seconds_end_a_run_that_nobody_timed(bench: Bench) -> None:
+    bench.model.latency["B"] = 30.0
+    finished = await bench.run(spec_of("A", "B", budget={"seconds": "0.3"}), timeout=60)
+    assert (finished.output.status, finished.output.stopped) == ("partial", "deadline")
+
+
+async def test_the_nodes_budget_bounds_a_run_beside_its_spec_and_is_kept_across_a_resume(bench: Bench) -> None:
+    spec = spec_of("A", "B", "C", budget={"calls": 9})
+    runner = bench.runner()
+    finished = await runner.run(Item.local(spec), spec, budgets=(Budget(calls=2),))
+    assert [message.error and message.error.code for message in finished.output.output] == [None, None, "budget"]
+    again = await bench.run(spec, resume=True)
+    assert (again.item.ceilings, again.output) == (finished.item.ceilings, finished.output)
+    assert again.item.ceilings is not None
+    assert again.item.ceilings.calls == 2
+    assert len(bench.model.calls) == 2
+
+
+async def test_money_cannot_be_bounded_where_a_price_is_unknown(bench: Bench) -> None:
+    with pytest.raises(InvalidError, match="price_unknown"):
+        await bench.run(spec_of("A", budget={"cost": "1"}))
+    assert not bench.model.calls
