@@ -39,7 +39,7 @@ WORKLOADS = {
     "con2000": (1, 2000, "ConcurrentWorkflow", 2000, 1),
     "multi20x10": (20, 10, "ConcurrentWorkflow", 200, 1),
     "seq10": (1, 10, "SequentialWorkflow", 10, 10),
-    "moa10": (1, 10, "MixtureOfAgents", 11, 2),
+    "moa10": (1, 11, "MixtureOfAgents", 11, 2),
 }
 
 
@@ -50,9 +50,7 @@ def spec_of(workload: str, number: int = 0) -> bytes:
         {"agent_name": f"A{number}", "model_name": "scripted", "system_prompt": f"AGENT:A{number}", "max_tokens": 256}
         for number in range(agents)
     ]
-    spec = {"name": f"{workload} {number}", "task": TASK, "swarm_type": swarm_type, "agents": listed}
-    lead = {"lead": {"agent_name": "Z", "model_name": "scripted", "max_tokens": 256}} if swarm_type == "MixtureOfAgents" else {}
-    return json.dumps({**spec, **lead}).encode()
+    return json.dumps({"name": f"{workload} {number}", "task": TASK, "swarm_type": swarm_type, "agents": listed}).encode()
 
 
 async def measure(once: Callable[[], Awaitable[None]], calls: int, repeats: int) -> dict[str, Any]:
