@@ -1,6 +1,6 @@
 # The verbs of this repository. Each sets up what it needs by scripts/setup, which is quick when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: run test kills check format bench fuzz docs image lock clean help
+.PHONY: run test kills examples check format bench fuzz docs image lock clean help
 PY := .venv/bin/python
 
 run: ## set up, start a devnet, take one work item through it to payment (SPEC=file takes another one)
@@ -11,6 +11,10 @@ test: ## set up, build Kubo once where Go is, run every test in random order, on
 	@scripts/setup dev
 	@scripts/kubo >/dev/null || true
 	@$(PY) -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+examples: ## `orca run` the example of every swarm type on the embedded model, and verify its proof (minutes; `make test` runs one)
+	@scripts/setup dev
+	@$(PY) -m pytest -m every_example -rP tests/walk/test_examples_on_weights.py $(ARGS)
 
 kills: ## kill -9 a run of every swarm type at every write of its journal, over both journals (minutes; `make test` draws some)
 	@scripts/setup dev
