@@ -36,7 +36,7 @@ _BARS = (
     ("moa10 wall", "orca", "limit", 1.06),
     ("con200 wall", "orca-postgres", "limit", 1.8),
     ("con200 CPU per call", "orca", None, 0.3),
-    ("con2000 CPU per call", "orca", "con10", 1.0),
+    ("con2000 CPU per call", "orca", "con200", 1.0),
     ("import of the engine", "orca", None, 0.3),
     ("memory of each of 2000 waiting agents", "orca", None, 50.0),
 )
@@ -72,11 +72,11 @@ def _bars(figures: list[dict[str, Any]]) -> Iterator[str]:
         figure = known.get((name, driver))
         if figure is None:
             continue
-        if to == "con10":
-            other = known.get(("con10 CPU per call", driver))
+        if to == "con200":
+            other = known.get(("con200 CPU per call", driver))
             if other is None:
                 continue
-            value, unit = figure["value"] / other["value"], "x that of 10"
+            value, unit = figure["value"] / other["value"], "x that of 200"
         else:
             value, unit = (figure["value"], figure["unit"]) if to is None else (figure["ratios"][to], f"x {to}")
         kept = "kept" if round(value, 2) <= most else "**missed**"
