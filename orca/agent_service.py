@@ -41,7 +41,6 @@ from orca_agent.work.queue import RunQueue
 from orca_agent.work.runner import Finished, Runner, RunOptions
 from orca_agent.work.watching import Watchers
 from orca_agent.work.worker import Worker
-from orca_engine.item import is_local
 from orca_http.serving import listen, serve, serve_on, stop_on_signals
 from orca_protocol.keys import public_key_of
 
@@ -124,13 +123,19 @@ async def open_agent(
         opened.push_async_callback(journal.close)
         queue = await opened.enter_async_context(RunQueue(database_url, policy))
         events = await opened.enter_async_context(EventLog(database_url))
-        intake = Intake(queue, node.secrets, at_most=settings.queue_max, prices=node.registry.known_prices)
+        intake = Intake(
+            queue,
+            node.secrets,
+            at_most=settings.queue_max,
+            prices=node.registry.known_prices,
+            refuse=lambda item: node.runs.reach_for(item.id).refuse_others(item.spec),
+        )
         options = RunOptions(follow=True, in_flight=settings.max_in_flight)
 
         seen = replace(watchers or Watchers(), cost_of=node.registry.cost)
 
         def runner_for(run: RunRecord, on_event: OnEvent) -> Runner:
-            reach = node.runs.reach if is_local(run.item_id) else node.runs.reach_of_leased
+            reach = node.runs.reach_for(run.item_id)
             watching = seen.watch(run.item_id, on_event)
             return Runner(
                 journal,
@@ -142,7 +147,8 @@ async def open_agent(
                 on_finished=watching.ended,
             )
 
-        worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=settings.events_days * _DAY)
+        days = settings.events_days * _DAY
+        worker = Worker(queue, events, runner_for, concurrency=workers, keep_events=days, on_failed=seen.failed)
         api = replace(api or ApiSettings(api_key=settings.api_key), budget=node.runs.budget)
         keys = await opened.enter_async_context(KeyStore(database_url))
         rates = Rates(await opened.enter_async_context(open_limits(settings.limits_url, database_url)))

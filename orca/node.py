@@ -89,10 +89,11 @@ class LocalNode:
         servers = self._servers()
         if not servers and not self.settings.openrouter_keys:
             return []
-        from orca_agent.models.http import HttpClient
+        from orca_agent.models.http import HttpClient, HttpSettings
         from orca_agent.models.ring import ringed
 
-        http = HttpClient()
+        proxy = self.settings.model_proxy
+        http = HttpClient(HttpSettings(proxy=None if proxy is None else proxy.get_secret_value()))
         self._closing.push_async_callback(http.close)
         providers = [hosted(wire, http, **given) for wire, given in servers]
         if keys := self.settings.openrouter_keys:

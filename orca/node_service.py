@@ -204,6 +204,7 @@ async def _joined(
             node.registry,
             node.blocks,
             current_round,
+            budget=node.runs.budget,
             watchers=watchers,
         )
         doing = Working(given, work)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from orca_agent.tools.admitted import McpServer, McpSettings
 from orca_agent.tools.images import ImageSettings
 from orca_agent.tools.reach import Reach
+from orca_engine.item import is_local
 from orca_protocol.budget import Budget
 from orca_protocol.model import Amount
 
@@ -72,6 +73,10 @@ class RunSettings(BaseSettings):
         """What leased work may reach: the open internet's images, and the servers that were named for it."""
         servers = tuple(server for server in self.reach.mcp.servers if server.name in self.mcp_for_leased)
         return Reach(McpSettings(servers, call_seconds=self.mcp_seconds), ImageSettings())
+
+    def reach_for(self, item_id: str) -> Reach:
+        """What a run of the item may reach."""
+        return self.reach if is_local(item_id) else self.reach_of_leased
 
     @property
     def budget(self) -> Budget:

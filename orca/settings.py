@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     #: ``vllm=KEY,…``: the keys of those that want one
     model_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict)
 
+    #: ``http://[user:password@]host[:port]``: the proxy through which all of these are asked
+    model_proxy: SecretStr | None = None
+
     #: what callers of the agent's HTTP API must send; without it the service listens on loopback only
     api_key: SecretStr | None = None
     #: a Redis that keeps the rate limits of keys; without it the database does
@@ -171,7 +174,7 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[SecretStr, ...]:
         """Every secret that is set."""
         models = (self.openai_api_key, self.hosted_openai_api_key, self.hosted_anthropic_api_key)
-        found = (self.api_key, *models, self.database_url, self.limits_url)
+        found = (self.api_key, *models, self.model_proxy, self.database_url, self.limits_url)
         return (*(secret for secret in found if secret is not None), *self.openrouter_keys, *self.model_keys.values())
 
     @property

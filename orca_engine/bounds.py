@@ -117,6 +117,15 @@ def ceilings_of(spec: SwarmSpec, budgets: Iterable[Budget] = (), prices: Mapping
     return ceilings
 
 
+def freer(ceilings: Ceilings, budget: Budget) -> str | None:
+    """Return what ``ceilings`` leave freer than ``budget``, time aside, in words; None if nothing."""
+    for axis in ("calls", "input_tokens", "output_tokens", "cost"):
+        allowed, most = getattr(budget, axis), getattr(ceilings, axis)
+        if allowed is not None and (most is None or Decimal(most) > Decimal(allowed)):
+            return f"{axis}: {'no bound' if most is None else most}, where {allowed} is allowed"
+    return None
+
+
 def _priced(spec: SwarmSpec, prices: Mapping[str, Price]) -> dict[str, Price]:
     unknown = [name for name in spec.model_names if name not in prices]
     if unknown:

@@ -1,6 +1,6 @@
 """The combined envelope of Koii's middle servers: base58(Ed25519 signature ‖ payload bytes), and who signed it.
 
-Only the combined form exists here: no meaningful field stands outside the payload (contract §4). The payload is the
+Only the combined form exists here: no meaningful field stands outside the payload. The payload is the
 sender's own JSON text; what was verified is what is parsed.
 """
 

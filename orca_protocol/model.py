@@ -76,7 +76,7 @@ class ModelRequest(Strict):
     messages: tuple[Message, ...]
     max_tokens: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(ge=0.0, le=2.0)]
-    #: first 32 bits of SHA-256(work item id ‖ canonical path): derived, so that nobody can choose it (contract §6)
+    #: first 32 bits of SHA-256(work item id ‖ canonical path): derived, so that nobody can choose it
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     tools: tuple[ToolDefinition, ...] | None = None
     #: a JSON schema that the answer's text must fulfil

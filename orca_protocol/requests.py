@@ -1,4 +1,4 @@
-"""Signed requests from nodes to the middle server (contract §4), inside the combined envelope of ``envelope.py``.
+"""Signed requests from nodes to the middle server, inside the combined envelope of ``envelope.py``.
 
 The payload has the fields that Koii's nodes always sent, plus ours: ``aud`` (the host and path it is meant for), ``nonce``,
 ``iat`` and ``exp``. They make a captured body worthless elsewhere and later. No meaningful field stands outside the payload.

@@ -17,7 +17,7 @@ VERDICT_PREDICATE = "urn:orca-node:verdict:v1"
 CheckVerdict = Literal["valid", "mismatch", "not_measured", "not_applicable"]
 Vote = Literal["approve", "reject", "abstain"]
 
-#: names of the checks in the order they run (contract §6)
+#: names of the checks in the order they run
 CHECK_NAMES = ("integrity", "authenticity", "eligibility", "replay", "re-execution", "inference", "outcome")
 
 

@@ -1,4 +1,4 @@
-"""The verdict as a document: an in-toto Statement about one proof, signed by the auditor's staking key (contract §5).
+"""The verdict as a document: an in-toto Statement about one proof, signed by the auditor's staking key.
 
 Its subject is the proof: named by its root CID, with the SHA-256 of its ``statement.dsse.json``. The vote is not the
 auditor's word: it must be what ``decide`` makes of the checks, or the document is refused.

@@ -1,4 +1,4 @@
-"""The proof package of a run: its files as bytes (contract §5).
+"""The proof package of a run: its files as bytes.
 
     spec.json              the work item as received, its exact bytes
     journal.jsonl          one entry per line in path order

@@ -1,4 +1,4 @@
-"""The checks, one file each, in the order they run (contract §6).
+"""The checks, one file each, in the order they run.
 
 Re-execution (5) and outcome (7) have no steps and no hidden checks to look at yet; they join the table with toolchains.
 """

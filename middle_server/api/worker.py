@@ -1,4 +1,4 @@
-"""What nodes ask, under the names and with the payloads of Koii's own middle servers, inside signed envelopes (contract §4).
+"""What nodes ask, under the names and with the payloads of Koii's own middle servers, inside signed envelopes.
 
 1. open: signature, key, audience, action, time       401, 403, 400
 2. the answer given before, if this was asked before  the same bytes; 409 for other ones

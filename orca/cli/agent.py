@@ -25,11 +25,12 @@ def agent(
     from orca.agent_service import run_agent
     from orca.cli.logs import log_to_stderr
     from orca.network_settings import load
+    from orca.run_settings import RunSettings
     from orca.settings import load_settings
     from orca.store_settings import StoreSettings
 
     settings = load_settings()
-    log_to_stderr((*settings.secrets, *load(StoreSettings).secrets), level="WARNING")
+    log_to_stderr((*settings.secrets, *load(StoreSettings).secrets, *load(RunSettings).secrets), level="WARNING")
 
     def ready(address: str) -> None:
         if as_json:

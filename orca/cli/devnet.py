@@ -35,10 +35,12 @@ def devnet(
 
     from orca.cli.logs import log_to_stderr
     from orca.devnet.layout import Layout
+    from orca.network_settings import load
+    from orca.run_settings import RunSettings
     from orca.settings import load_settings
 
     settings = load_settings()
-    log_to_stderr(settings.secrets, level="WARNING")
+    log_to_stderr((*settings.secrets, *load(RunSettings).secrets), level="WARNING")
     amount = base_units(price)
     layout = Layout((data or settings.home / "devnet").absolute(), nodes)
     if once is not None:

@@ -27,11 +27,12 @@ def node(
     from orca.cli.logs import log_to_stderr
     from orca.network_settings import NetworkSettings, load
     from orca.node_service import run_node
+    from orca.run_settings import RunSettings
     from orca.settings import load_settings
     from orca.store_settings import StoreSettings
 
     settings, kept = load_settings(), load(StoreSettings)
-    log_to_stderr((*settings.secrets, *kept.secrets))
+    log_to_stderr((*settings.secrets, *kept.secrets, *load(RunSettings).secrets))
 
     def ready(where: dict[str, Any]) -> None:
         if as_json:

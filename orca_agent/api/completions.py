@@ -33,7 +33,7 @@ from orca_agent.api.runs import IDEMPOTENCY, store
 from orca_agent.api.services import Services
 from orca_agent.api.swarm_stream import SwarmStream
 from orca_agent.api.translation import AgentRequest, Wanted, agent_in, swarm_in
-from orca_agent.api.waiting import ON_DISCONNECT, is_kept, outcome_of, until_ended
+from orca_agent.api.waiting import ON_DISCONNECT, WAITS, is_kept, outcome_of, until_ended
 from orca_agent.models.facts import Bill
 from orca_agent.models.retry import stamp
 from orca_agent.work.response import Shown, completion, cost_of, pending, tokens_of
@@ -107,6 +107,9 @@ class _Completions:
         kept = is_kept(request)
         self._followers.admit()
         stored = await store(request, self._services, wanted.spec)
+        state = await self._services.queue.state(stored.run_id)
+        if state.status in WAITS:
+            return await self._shown(state, shown)
         return SwarmStream(self._services, self._followers, stored, read_spec(wanted.spec), shown, kept=kept)
 
     async def _ended(self, request: Request, wanted: Wanted) -> Finished | RunState:

@@ -20,7 +20,7 @@ PROBLEMS = Problems(
         ),
         410: ("events_forgotten",),
         413: ("proof_too_large",),
-        500: ("journal_damaged", "run_failed"),
+        500: ("entry_missing", "entry_unasked", "journal_damaged", "journal_order", "request_differs", "run_failed"),
         502: ("run_error",),
         503: ("stopping",),
         504: ("run_deadline", "run_goes_on"),

@@ -206,9 +206,10 @@ async def store_as(key: str, request: Request, services: Services, spec: bytes, 
     public.
     """
     caller = caller_of(request)
-    if caller.is_betrayed_by(spec):
-        raise InvalidError("secret_in_spec", "the spec contains the API key that came with it; specs and proofs are public")
     item = await asyncio.to_thread(Item.local, spec)
+    # Its bytes are kept, and what they spell is told to models: neither may hold the key.
+    if caller.is_betrayed_by(spec) or caller.is_betrayed_by(item.spec.model_dump_json().encode()):
+        raise InvalidError("secret_in_spec", "the spec contains the API key that came with it; specs and proofs are public")
     budgets, schedule = (services.settings.budget,), item.spec.schedule
     key = keys_of(caller) + key
     return await services.intake.submit(

@@ -6,6 +6,7 @@ agent_start  agent, path: an agent is asked; agent_restart: it is asked again, i
 chunk        agent, path, content
 agent_end    agent, path, outcome
 usage        the providers' own figures
+awaiting_input  the last of a stream whose run asks a person: job_id and what is asked, as a 202 says it
 end          the whole response object, ``status`` and ``output`` in it; or ``error`` with a problem document
 """
 
@@ -23,7 +24,8 @@ from orca_agent.api.streams import Stream, batches
 from orca_agent.api.waiting import ended_run, leave
 from orca_agent.store.events import RunEvent
 from orca_agent.work.queue import Stored
-from orca_agent.work.response import Shown
+from orca_agent.work.response import Shown, pending
+from orca_agent.work.states import AWAITING
 from orca_protocol.errors import OrcaError
 from orca_protocol.spec import SwarmSpec
 
@@ -61,11 +63,14 @@ class SwarmStream(Stream):
         try:
             async with aclosing(batches(self.services, self.run_id)) as following:
                 async for batch in following:
-                    told = [event for event in batch if event.kind in _KINDS]
+                    told = [event for event in batch if event.kind in _KINDS and _is_of_a_model(event)]
                     if told and not is_begun:
                         is_begun = True
                         yield self._opening()
                     yield b"".join(map(_of_agent, told))
+                    if any(event.kind == "awaiting_input" for event in batch):
+                        yield await self._asked()
+                        return
             ended = await ended_run(self.services, self.run_id)
         except OrcaError as error:
             if not is_begun:
@@ -77,6 +82,11 @@ class SwarmStream(Stream):
         document = self._shown(ended, await self.services.bill(ended))
         yield _frame("usage", document["usage"]) + _frame("end", document)
 
+    async def _asked(self) -> bytes:
+        """Return what a person is asked: the run is not waited for here, and goes on when it was answered."""
+        state = await self.services.queue.state(self.run_id)
+        return _frame(AWAITING, pending(state, await self.services.queue.questions(self.run_id)))
+
     def _opening(self) -> bytes:
         spec = self._spec
         metadata = {
@@ -86,6 +96,12 @@ class SwarmStream(Stream):
             "number_of_agents": len(spec.agents),
         }
         return _frame("metadata", metadata) + _frame("start", {"job_id": self.run_id})
+
+
+def _is_of_a_model(event: RunEvent) -> bool:
+    """Tools, images and people are asked on the way; what this stream tells is what agents say."""
+    body = json.loads(event.body)
+    return "asks" not in body and body.get("outcome", "answer") in {"answer", "error", "stop"} and str(body["path"]).endswith(".0")
 
 
 def _of_agent(event: RunEvent) -> bytes:

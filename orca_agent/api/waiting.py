@@ -28,7 +28,7 @@ WAITS = (SCHEDULED, AWAITING)
 
 _CHOICES = ("cancel", "continue")
 #: what stands before the reason of a run that failed for something that is wrong with it
-_MODEL = re.compile(r"(model_unavailable|model_ambiguous): (.*)", re.DOTALL)
+_MODEL = re.compile(r"(model_unavailable|model_ambiguous|mcp_not_admitted): (.*)", re.DOTALL)
 
 
 def on_disconnect(default: str) -> dict[str, Any]:

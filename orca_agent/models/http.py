@@ -2,7 +2,7 @@
 
 No limit derived from cores or pools: one explicit bound on calls in flight. Each phase of a call has its own timeout.
 Deliberately not done: proxies and netrc taken from the environment (a stray variable must not reroute prompts or add
-credentials; an operator names a proxy in the settings), redirects (they would carry the key elsewhere), cookies, and
+credentials; an operator names one by ORCA_MODEL_PROXY), redirects (they would carry the key elsewhere), cookies, and
 compressed answers (nothing to gain on loopback, and a bomb to fear). Why it is our own: docs/adr/0014.
 """
 
@@ -36,7 +36,8 @@ class HttpSettings:
     read: float = 300.0
     total: float = 900.0
     in_flight: int = 512
-    proxy: str | None = None
+    #: may hold a password
+    proxy: str | None = field(default=None, repr=False)
     caps: Caps = field(default_factory=Caps)
 
 

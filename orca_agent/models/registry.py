@@ -8,7 +8,6 @@ time, under one time cap; those that failed are asked again when a name is not f
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +19,6 @@ from orca_agent.models.facts import Bill, ModelFacts, billed, facts_of
 from orca_protocol import budget
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity
-
-log = logging.getLogger(__name__)
 
 _SHOWN = 20
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
@@ -157,13 +154,8 @@ class Registry:
         return {name: None if price is None else price.at_most() for name, price in prices.items()}
 
     async def known_prices(self, names: Iterable[str]) -> dict[str, budget.Price]:
-        """Return the prices that are known; a model that cannot be found has none."""
-        try:
-            found = await self.prices(names)
-        except OrcaError as error:
-            log.info("prices of %s are not known: %s", ", ".join(names), error)
-            return {}
-        return {name: price for name, price in found.items() if price is not None}
+        """Return those prices that are known. Raises as ``resolve`` does."""
+        return {name: price for name, price in (await self.prices(names)).items() if price is not None}
 
     def cost(self, answer: Answer) -> Decimal | None:
         """Return what one answer cost by the prices that are known now, in US dollars."""

@@ -7,7 +7,7 @@ are told apart; the rest is ``other``. So no spec makes the series more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
@@ -110,7 +110,7 @@ class Metrics:
             self._resumed.inc()
 
     def run_ended(self, status: str) -> None:
-        """A run has its output."""
+        """A run has its output, or has ``failed`` to get one."""
         self._ended.labels(status).inc()
 
     def request_answered(self, status: int) -> None:
@@ -118,10 +118,10 @@ class Metrics:
         if status == 429:
             self._limited.inc()
 
-    def queue(self, *, queued: int, running: int, oldest: float) -> None:
-        """How the queue stands, by its database."""
-        self._runs.labels("queued").set(queued)
-        self._runs.labels("running").set(running)
+    def queue(self, unfinished: Mapping[str, int], oldest: float) -> None:
+        """How the queue stands, by its database: runs by status, and how long the oldest queued one waits."""
+        for status, count in unfinished.items():
+            self._runs.labels(status).set(count)
         self._oldest.set(oldest)
 
     def pins_waiting(self, count: int) -> None:

@@ -1,6 +1,6 @@
 """The middle server, as a node asks it: signed, bounded, and asked again with the same bytes until they expire.
 
-The same nonce with the same bytes gets the stored answer, so a reply that was lost on the way is not lost (contract §4).
+The same nonce with the same bytes gets the stored answer, so a reply that was lost on the way is not lost.
 Errors keep the server's own codes: InvalidError for a refusal, UnavailableError where it did not answer or could not tell.
 """
 

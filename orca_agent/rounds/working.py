@@ -34,8 +34,9 @@ from orca_agent.work.runner import Finished
 from orca_agent.work.states import FAILED
 from orca_agent.work.watching import Watchers
 from orca_engine import REVISION
-from orca_engine.bounds import inputs_at_most
+from orca_engine.bounds import ceilings_of, freer, inputs_at_most
 from orca_engine.item import Item
+from orca_protocol.budget import Budget
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.lease import Lease, open_lease
@@ -69,6 +70,8 @@ class WorkParts:
     blocks: BlockStore
     #: the round the chain is in now
     current_round: Callable[[], Awaitable[int]]
+    #: an item that may use more is given back: a lease promises its spec's own budget and no less
+    budget: Budget = field(default_factory=Budget)
     #: held while a proof gets its round, and while a round's submission is put together
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     watchers: Watchers = field(default_factory=Watchers)
@@ -202,6 +205,11 @@ class Working:
             if all(allowed.name != found.model for allowed in lease.models):
                 admitted = ", ".join(allowed.name for allowed in lease.models)
                 raise InvalidError("model_not_leased", f"{name} is answered by {found.model} here; the lease admits {admitted}")
+        is_money_bounded = item.spec.budget is not None and item.spec.budget.cost is not None
+        prices = await self._parts.registry.known_prices(item.spec.model_names) if is_money_bounded else {}
+        beyond = freer(ceilings_of(item.spec, prices=prices), self._parts.budget)
+        if beyond is not None:
+            raise InvalidError("beyond_budget", f"the item may use more than this node's ORCA_RUN_MAX_… allow: {beyond}")
 
     async def _run(self, assignment: Assignment, todo: Todo, lease: Lease) -> Finished:
         spec = todo.spec.encode()

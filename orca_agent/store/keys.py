@@ -154,7 +154,8 @@ class KeyStore(Records):
     async def usage(self, key_id: str, day: date) -> Usage:
         """Return what a key's runs use now, and of a day."""
         async with self._transaction() as db:
-            return Usage(await unfinished_of(db, key_id), await taken_of(db, key_id, day))
+            unfinished, _ = await unfinished_of(db, key_id)
+            return Usage(unfinished, await taken_of(db, key_id, day))
 
     async def _keys(self, sql: str, values: Sequence[object]) -> list[ApiKey]:
         async with self._transaction() as db, db.cursor(row_factory=class_row(ApiKey)) as cursor:

@@ -19,7 +19,10 @@ _TERMS = """
 SELECT name, concurrent, calls_per_day, input_tokens_per_day, output_tokens_per_day, cost_per_day
   FROM api_keys WHERE id = %s FOR NO KEY UPDATE
 """
-_UNFINISHED = "SELECT count(*) FROM queue WHERE owner = %s AND due IS NOT NULL"
+_WAITS = "coalesce(scheduled > now() AND cancel_requested IS NULL, false)"
+_UNFINISHED = f"""
+SELECT count(*) FILTER (WHERE NOT {_WAITS}), count(*) FILTER (WHERE {_WAITS}) FROM queue WHERE owner = %s AND due IS NOT NULL
+"""  # noqa: S608 - constants only
 _TAKEN = """
 SELECT is_settled, sum(calls)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost)
   FROM reservations WHERE key_id = %s AND day = %s GROUP BY is_settled
@@ -89,12 +92,12 @@ async def locked_terms(db: Connection, key_id: str) -> Terms:
     return Terms(row[0], row[1], Amounts(*row[2:]))
 
 
-async def unfinished_of(db: Connection, key_id: str) -> int:
-    """Return how many runs of a key have not ended."""
+async def unfinished_of(db: Connection, key_id: str) -> tuple[int, int]:
+    """Return how many runs of a key have not ended: those that have begun or could, and those whose moment has not come."""
     row = await (await db.execute(_UNFINISHED, (key_id,))).fetchone()
     if row is None:
         raise RuntimeError("a count has a row")
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 async def taken_of(db: Connection, key_id: str, day: date) -> Taken:

@@ -22,6 +22,8 @@ from orca_protocol.model import Answer, Failure, ModelRequest
 
 _AXES = tuple(field.name for field in fields(Amounts))
 _WORDS = {"calls": "model calls", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost": "US dollars"}
+#: runs of one key that may wait for their moment
+SCHEDULED_MOST = 100
 #: what is only reserved may be given back any moment
 _SOON = 10.0
 #: a budget in which nothing can be done
@@ -36,9 +38,15 @@ def day_of(at: float) -> date:
     return datetime.fromtimestamp(at, UTC).date()
 
 
-def refuse_beyond(terms: Terms, unfinished: int) -> None:
-    """Raise LimitError ``too_many_runs`` where a key has as many runs under way as it may."""
-    if unfinished >= terms.concurrent:
+def refuse_beyond(terms: Terms, unfinished: int, scheduled: int, *, is_scheduled: bool) -> None:
+    """Raise LimitError ``too_many_runs`` where a key has as many runs under way as it may, or as many scheduled.
+
+    What waits for its moment takes no room from what is to be done now.
+    """
+    if is_scheduled and scheduled >= SCHEDULED_MOST:
+        said = f"{SCHEDULED_MOST} runs of the key {terms.name} are scheduled; wait until some have begun, or cancel some"
+        raise LimitError("too_many_runs", said, retry_after=_SOON)
+    if not is_scheduled and unfinished >= terms.concurrent:
         said = f"{terms.concurrent} runs of the key {terms.name} have not ended; wait until some have, or cancel some"
         raise LimitError("too_many_runs", said, retry_after=_SOON)
 

@@ -18,7 +18,7 @@ from orca_agent.work.runner import refuse_secrets
 from orca_engine.item import Item
 from orca_engine.program import admit
 from orca_protocol.budget import Budget, Ceilings, Price
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, OrcaError
 from orca_protocol.spec import ScheduleSpec
 from orca_time.schedule import due_of
 
@@ -32,6 +32,7 @@ class Intake:
     """The way into the queue; ``at_most`` bounds the runs that have not ended, None lets all in.
 
     ``prices`` says what models cost, by the names that specs use: those that are known. Without it money cannot be bounded.
+    ``refuse`` raises InvalidError for what else this node does not do.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Intake:
         *,
         at_most: int | None = None,
         prices: PricesOf | None = None,
+        refuse: Callable[[Item], None] = lambda item: None,
     ) -> None:
         self._queue = queue
         self._secrets = secrets
         self._at_most = at_most
         self._prices = prices or _none_known
+        self._refuse = refuse
         self._clock = clock or SystemClock()
 
     async def submit(
@@ -72,17 +75,14 @@ class Intake:
         """
         if not 0 < len(key) <= _KEY_MAX or not key.isprintable():
             raise InvalidError("idempotency_key", f"an idempotency key is 1 to {_KEY_MAX} printable characters")
-        is_money_bounded = owner is not None or any(b is not None and b.cost is not None for b in (item.spec.budget, *budgets))
-        prices = await self._prices(item.spec.model_names) if is_money_bounded else {}
-        order = Order(item.spec, budgets, prices, owner)
-        ceilings = await asyncio.to_thread(self._check, item, spec, order)  # a large spec takes long to look at
         ends = timeout if deadline is None else f"at {deadline}"
         digest = hashlib.sha256(f"{item.id}\n{ends}\n".encode() + spec).hexdigest()
-        due, now = None, self._clock.now()
-        if schedule is not None:
-            if (before := await self._queue.stored(key, digest)) is not None:  # whoever asks again may do so after the moment
-                return before
-            due = due_of(schedule, now)
+        if (before := await self._queue.stored(key, digest)) is not None:  # the moment may be over, a model's server down by now
+            return before
+        order = await self._order(item, budgets, owner)
+        ceilings = await asyncio.to_thread(self._check, item, spec, order)  # a large spec takes long to look at
+        now = self._clock.now()
+        due = None if schedule is None else due_of(schedule, now)
         begins = (now if due is None else max(now, due.at)).timestamp()
         until = begins + timeout if timeout is not None else deadline
         if ceilings.seconds is not None:
@@ -96,9 +96,22 @@ class Intake:
             raise InvalidError("secret_in_input", "the input contains one of this node's own keys; journals and proofs are public")
         await self._queue.give_input(run_id, given)
 
+    async def _order(self, item: Item, budgets: Sequence[Budget], owner: str | None) -> Order:
+        """Ask what the models cost where money is bounded, or may be by the key, which is not known yet."""
+        is_bounded = any(budget is not None and budget.cost is not None for budget in (item.spec.budget, *budgets))
+        if not is_bounded and owner is None:
+            return Order(item.spec, budgets)
+        try:
+            return Order(item.spec, budgets, await self._prices(item.spec.model_names), owner)
+        except OrcaError as error:
+            if is_bounded:
+                raise
+            return Order(item.spec, budgets, owner=owner, why_no_prices=error)
+
     def _check(self, item: Item, spec: bytes, order: Order) -> Ceilings:
         refuse_secrets(self._secrets, item, spec)
         admit(item.spec)
+        self._refuse(item)
         return order.ceilings()
 
 

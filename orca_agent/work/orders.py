@@ -24,6 +24,7 @@ from orca_agent.store.ledger import (
 from orca_agent.work.ceilings import day_of, grant, refuse_beyond, spent_by
 from orca_engine.bounds import ceilings_of
 from orca_protocol.budget import Budget, Ceilings, Price
+from orca_protocol.errors import InvalidError, OrcaError
 from orca_protocol.spec import SwarmSpec
 from orca_time.schedule import Due
 
@@ -45,10 +46,17 @@ class Order:
     #: by the spec's model names, where they are known
     prices: Mapping[str, Price] = field(default_factory=dict)
     owner: str | None = None
+    #: what kept the prices from being asked for
+    why_no_prices: OrcaError | None = None
 
     def ceilings(self, *more: Budget) -> Ceilings:
-        """Return what a run may use; raises as the engine's ``ceilings_of`` does."""
-        return ceilings_of(self.spec, (*self.budgets, *more), self.prices)
+        """Return what a run may use; raises as the engine's ``ceilings_of`` does, or why a price that is needed is not known."""
+        try:
+            return ceilings_of(self.spec, (*self.budgets, *more), self.prices)
+        except InvalidError as error:
+            if error.code == "price_unknown" and self.why_no_prices is not None:
+                raise self.why_no_prices from error
+            raise
 
 
 async def place(
@@ -59,7 +67,7 @@ async def place(
     It is announced when it is ``due``, or else again after ``again`` seconds, in case nobody heard.
     Raises as ``refuse_beyond``, ``grant`` and the engine's ``ceilings_of`` do.
     """
-    ceilings = await _granted(db, order, run.started)
+    ceilings = await _granted(db, order, run.started, is_scheduled=due is not None)
     stored = (run.id, run.item_id, run.spec, run.started, run.deadline, ceilings.model_dump_json(exclude_none=True))
     await db.execute(_RUN, stored)
     if order.owner is not None:
@@ -76,9 +84,10 @@ async def settle_run(db: Connection, run_id: str) -> None:
         await settle(db, run_id, spent_by(await asked_of(db, run_id), ceilings))
 
 
-async def _granted(db: Connection, order: Order, at: float) -> Ceilings:
+async def _granted(db: Connection, order: Order, at: float, *, is_scheduled: bool) -> Ceilings:
     if order.owner is None:
         return order.ceilings()
     terms = await locked_terms(db, order.owner)
-    refuse_beyond(terms, await unfinished_of(db, order.owner))
+    unfinished, scheduled = await unfinished_of(db, order.owner)
+    refuse_beyond(terms, unfinished, scheduled, is_scheduled=is_scheduled)
     return grant(terms, await taken_of(db, order.owner, day_of(at)), order.ceilings, at)

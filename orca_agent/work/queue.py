@@ -222,7 +222,7 @@ class RunQueue:
         The wish is durable: no crash forgets it. Raises InvalidError ``run_unknown``, ``run_ended``.
         """
         async with self._transaction() as db:
-            row = await (await db.execute(statements.CANCEL, (run_id,))).fetchone()
+            row = await (await db.execute(statements.CANCEL, {"run": run_id, "again": self.policy.announce_again})).fetchone()
             if row is not None:
                 await note(db, run_id, "cancel_requested", {})
                 await notify(db, cancel_topic(run_id))

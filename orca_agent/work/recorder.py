@@ -189,8 +189,10 @@ def described(event: Event) -> tuple[str, dict[str, Any]]:
             return "step_started", {"step": str(step)}
         case StepFinished(step):
             return "step_finished", {"step": str(step)}
-        case CallStarted(path=path, name=name):
+        case CallStarted(path=path, name=name, asks="model"):
             return "call_started", {"path": str(path), "agent": name}
+        case CallStarted(path=path, name=name, of=of, asks=asks):
+            return "call_started", {"path": str(path), "agent": name, "asks": asks, "of": of}
         case Delta(path, name, text):
             return "delta", {"path": str(path), "agent": name, "text": text}
         case CallRestarted(path, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# A run is not begun before its moment, unless to end it; it then began when it was ended.
+# A run is not begun before its moment, unless to end it; it then began when it was ended, and had as long as it would have had.
 CLAIM = """
 WITH claimed AS (
     UPDATE queue SET holder = %(holder)s, attempts = attempts + 1, due = now() + make_interval(secs => %(ttl)s),
@@ -11,7 +11,8 @@ WITH claimed AS (
        AND (scheduled IS NULL OR scheduled <= now() OR cancel_requested IS NOT NULL)
     RETURNING run_id, attempts, cancel_requested, scheduled
 )
-UPDATE runs SET epoch = epoch + 1, started = CASE WHEN scheduled > now() THEN extract(epoch FROM now()) ELSE started END
+UPDATE runs SET epoch = epoch + 1, started = CASE WHEN scheduled > now() THEN extract(epoch FROM now()) ELSE started END,
+                deadline = CASE WHEN scheduled > now() THEN deadline - started + extract(epoch FROM now()) ELSE deadline END
   FROM claimed WHERE runs.id = claimed.run_id
 RETURNING id, item_id, spec, started, deadline, status, finished, ceilings, epoch, attempts, cancel_requested IS NOT NULL
 """
@@ -43,8 +44,10 @@ FAIL = """
 UPDATE runs SET status = %(status)s, finished = extract(epoch FROM now()), reason = %(reason)s, epoch = epoch + 1
  WHERE id = %(run)s AND status IS NULL
 """
-# Only what has not ended can be cancelled; the first wish counts.
+# Only what has not ended can be cancelled; the first wish counts. What waits for its moment or for a person is due soon: should the
+# announcement be lost, whoever sweeps announces it again.
 CANCEL = """
-UPDATE queue SET cancel_requested = now() FROM runs
- WHERE runs.id = run_id AND run_id = %s AND status IS NULL AND due IS NOT NULL AND cancel_requested IS NULL RETURNING holder
+UPDATE queue SET cancel_requested = now(),
+                 due = CASE WHEN holder IS NULL THEN least(due, now() + make_interval(secs => %(again)s)) ELSE due END FROM runs
+ WHERE runs.id = run_id AND run_id = %(run)s AND status IS NULL AND due IS NOT NULL AND cancel_requested IS NULL RETURNING holder
 """

@@ -49,6 +49,11 @@ class Watchers:
         """Watch one run, which says which one when it starts, and hand on to ``told`` what it tells."""
         return Watching(self, item_id, told)
 
+    def failed(self, run_id: str) -> None:
+        """A run ended without an output."""
+        if self.metrics is not None:
+            self.metrics.run_ended("failed")
+
     def proved(self, finished: Finished, cid: str, started: float) -> None:
         """A run's proof was made between ``started`` and now."""
         if self.tracing is not None:

@@ -47,7 +47,7 @@ class Worker:
     """Runs what the queue announces and tells ``events`` of it.
 
     ``runner_for`` makes the runner of one run; ``concurrency`` bounds the runs at once; the events of a run are deleted
-    ``keep_events`` seconds after its end.
+    ``keep_events`` seconds after its end; ``on_failed`` is told which run ended without an output.
     """
 
     def __init__(
@@ -58,12 +58,14 @@ class Worker:
         *,
         concurrency: int = 4,
         keep_events: float = KEEP_EVENTS,
+        on_failed: Callable[[str], None] = lambda run_id: None,
     ) -> None:
         self._queue = queue
         self._events = events
         self._runner_for = runner_for
         self._concurrency = concurrency
         self._keep_events = keep_events
+        self._on_failed = on_failed
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
     async def serve(self, *, grace: float = 5.0) -> None:
@@ -196,6 +198,7 @@ class Worker:
         try:
             if isinstance(decision, Fail):
                 await self._queue.fail(claim, decision.reason)
+                self._on_failed(claim.run.id)
             else:
                 await self._queue.wait(claim, decision.seconds)
         except UnavailableError as error:

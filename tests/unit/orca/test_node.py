@@ -18,6 +18,7 @@ from orca_protocol.model import Message, ModelRequest
 from tests.fakes.scripted_model import ScriptedModel
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca.console import settings_in
+from tests.unit.orca_agent.models.raw_server import always, raw_server
 
 REQUEST = ModelRequest(model="m", messages=(Message(role="user", content="TASK"),), max_tokens=8, temperature=0.5, seed=1)
 OWN, OPENAI, ANTHROPIC = SecretStr("sk-for-the-own-server"), SecretStr("sk-for-openai"), SecretStr("sk-for-anthropic")
@@ -136,6 +137,25 @@ async def test_another_anthropic_server_gets_the_anthropic_key(tmp_path: Path, s
         (provider,) = [one for one in node.registry._providers if one.name == "anthropic"]
         await provider.complete("scripted", REQUEST, None)
     assert "x-api-key: sk-for-anthropic" in server.stats()["requests"][0]["head"].lower()
+
+
+async def test_servers_are_asked_through_the_proxy_that_the_operator_names(tmp_path: Path) -> None:
+    listing = b'{"data":[{"id":"m"}]}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(listing), listing)
+    with raw_server(always(answer)) as proxy:
+        place = SecretStr(f"http://me:sk-of-the-proxy@127.0.0.1:{proxy.port}")
+        settings = settings_in(tmp_path, openai_base_url="http://models.example/v1", model_proxy=place)
+        async with LocalNode(settings) as node:
+            assert (await node.registry.resolve("m")).provider.name == "openai-compatible"
+    assert proxy.requests[0].startswith(b"GET http://models.example/v1/models HTTP/1.1\r\nHost: models.example\r\n")
+
+
+@pytest.mark.parametrize("place", ["http://me:sk-in-the-url@host:port", "socks5://me:sk-in-the-url@host"])
+async def test_a_proxy_that_is_none_is_refused_without_quoting_it(tmp_path: Path, place: str) -> None:
+    async with LocalNode(settings_in(tmp_path, openai_base_url=URL, model_proxy=SecretStr(place))) as node:
+        with pytest.raises(InvalidError, match="bad_proxy") as caught:
+            _ = node.registry
+    assert "sk-in-the-url" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://user:sk-in-the-url@host/v1", "http://"])

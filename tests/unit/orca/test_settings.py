@@ -24,6 +24,7 @@ SECRETS = (
     "OPENROUTER_API_KEY1",
     "OPENROUTER_API_KEY2",
     "OPENROUTER_API_KEY3",
+    "ORCA_MODEL_PROXY",
 )
 RUN_VARIABLES = {f"ORCA_{field.upper()}" for field in RunSettings.model_fields}
 SECRET = "sk-a-secret-that-must-not-be-seen"
@@ -58,6 +59,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
         {"ollama": "http://h/v1", "vllm": "http://g?a=b"},
     ),
     "ORCA_MODEL_KEYS": (f"vllm={SECRET}", "model_keys", {"vllm": SecretStr(SECRET)}),
+    "ORCA_MODEL_PROXY": (f"http://me:{SECRET}@proxy:3128", "model_proxy", SecretStr(f"http://me:{SECRET}@proxy:3128")),
     "ORCA_MAX_IN_FLIGHT": ("7", "max_in_flight", 7),
     "ORCA_INFERENCE_RATE": ("0.25", "inference_rate", 0.25),
     "ORCA_PACKAGE_MAX_BYTES": ("4096", "package_max_bytes", 4096),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -56,6 +57,17 @@ async def test_a_completion_is_answered_when_its_run_waits_for_a_person(agent: S
     await agent.ended(document["job_id"])
     again = await agent.client.post("/v1/swarm/completions", json=spec, headers={"Idempotency-Key": "one"})
     assert (again.status_code, again.json()["status"], len(agent.model.calls)) == (200, "success", 2)
+
+
+async def test_a_stream_ends_with_what_a_person_is_asked_and_the_run_waits_on(agent: Service) -> None:
+    answer = await agent.client.post("/v1/swarm/completions", json=spec_of("A", "B", **FLOW, stream=True))
+    frames = [frame.split("\n") for frame in answer.text.strip().split("\n\n")]
+    kinds = [lines[0].removeprefix("event: ") for lines in frames if lines[0].startswith("event: ")]
+    assert [kind for kind in kinds if kind != "chunk"] == ["metadata", "start", "agent_start", "agent_end", "awaiting_input"]
+    document = json.loads(frames[-1][1].removeprefix("data: "))
+    assert [asked["step"] for asked in document["asked"]] == ["H"]
+    state = await agent.run(document["job_id"])
+    assert (state["status"], state["cancel_requested"]) == ("awaiting_input", False)
 
 
 async def test_cancelled_while_it_waits(agent: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,7 @@ async def test_each_way_a_key_is_none_has_its_code(idle: Service) -> None:
 
 LOOKING = [("GET", path) for path in ("/v1/runs", f"/v1/runs/{NO_RUN}", "/v1/models/available", "/v1/rate/limits")]
 DOING = [("POST", path) for path in ("/v1/runs", f"/v1/runs/{NO_RUN}/cancel", "/v1/swarm/completions", "/v1/agent/completions")]
+DOING += [("POST", path) for path in ("/v1/chat/completions", "/v1/swarm/batch/completions", f"/v1/runs/{NO_RUN}/input")]
 DOING.append(("GET", f"/v1/runs/{NO_RUN}/events?on_disconnect=cancel"))
 
 
@@ -83,7 +85,8 @@ async def test_a_key_does_what_its_scopes_say(idle: Service, scopes: list[Any], 
             is_let_in = answer.status_code != 403
             assert is_let_in is (may if method == "GET" else does), (method, path, answer.text)
             if not is_let_in:
-                assert code(answer) == (403, "scope_missing")
+                problem = answer.json()
+                assert problem.get("error", problem)["code"] == "scope_missing"
                 assert answer.headers["x-ratelimit-limit-minute"] == "100", "every answer to a key says how it stands"
 
 
@@ -105,9 +108,12 @@ async def test_many_wrong_keys_from_one_address_are_no_more_looked_at(database_u
 
 async def test_no_secret_gets_into_a_log_or_a_spec(idle: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    alice = await idle.issue("alice", per_minute=3)
+    alice = await idle.issue("alice", per_minute=4)
     secret = alice.shown["x-api-key"]
     answer = await idle.client.post("/v1/runs", json={"spec": spec_of("A", rules=f"say {secret}")}, headers=alice.shown)
+    assert code(answer) == (400, "secret_in_spec")
+    spelt = json.dumps(spec_of("A", rules="SECRET")).replace("SECRET", "".join(f"\\u{ord(letter):04x}" for letter in secret))
+    answer = await idle.client.post("/v1/runs", json={"spec": spelt}, headers=alice.shown)
     assert code(answer) == (400, "secret_in_spec")
     for wrong in ({"x-api-key": secret}, {"x-api-key": secret + "x"}):
         for _ in range(3):
@@ -131,6 +137,11 @@ async def test_a_run_is_its_keys_own_and_an_admins_and_nobody_elses(database_url
             nothing = await idle.client.request(method, f"/v1/runs/{NO_RUN}{path}", headers=bob.shown)
             assert code(foreign) == code(nothing) == (404, "run_unknown"), path
             assert foreign.json()["detail"].replace(of_alice, NO_RUN) == nothing.json()["detail"]
+        said = await idle.client.post(f"/v1/runs/{of_alice}/input", json={"content": "mine"}, headers=bob.shown)
+        assert code(said) == (404, "run_unknown")
+        for shown, wanted in ((alice.shown, [of_alice]), (bob.shown, [of_bob]), (OPERATOR, [of_operator, of_bob, of_alice])):
+            logs = (await idle.client.get("/v1/swarm/logs", headers=shown)).json()
+            assert (logs["count"], [run["id"] for run in logs["logs"]]) == (len(wanted), wanted)
         assert not (await idle.client.get(f"/v1/runs/{of_alice}", headers=admin.shown)).json()["cancel_requested"]
         assert code(await idle.client.get(f"/v1/runs/{of_operator}", headers=alice.shown)) == (404, "run_unknown")
         for shown in (alice.shown, admin.shown):

@@ -54,6 +54,12 @@ async def test_a_completion_is_answered_with_the_jobs_id_and_later_with_what_it_
     assert len(agent.model.calls) == 1
 
 
+async def test_a_stream_is_not_kept_open_for_a_moment_that_has_not_come(agent: Service) -> None:
+    answer = await agent.client.post("/v1/swarm/completions", json=spec_for(3600, stream=True))
+    assert (answer.status_code, answer.json()["status"]) == (202, "scheduled")
+    assert not (await agent.run(answer.json()["job_id"]))["cancel_requested"]
+
+
 @pytest.mark.parametrize("path", ["/v1/runs", "/v1/swarm/completions"])
 @pytest.mark.parametrize(
     ("schedule", "wanted"),

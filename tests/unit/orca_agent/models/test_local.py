@@ -19,6 +19,7 @@ from orca_agent.models.llama import SAMPLER, engine, locate
 from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
 from orca_agent.models.memory import Fit, need_of
 from orca_agent.models.redecode import LocalRedecoder
+from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolDefinition
 from tests.unit.orca_agent.models.requests import asked
@@ -148,7 +149,7 @@ async def test_an_answer_says_what_made_it(provider: LocalProvider) -> None:
 
 SENTIMENT = {
     "type": "object",
-    "properties": {"sentiment": {"type": "string", "enum": ["positive", "negative"]}, "score": {"type": "integer"}},
+    "properties": {"sentiment": {"enum": ["positive", "negative"]}, "score": {"type": "integer", "enum": [1, 2, 3]}},
     "required": ["sentiment", "score"],
     "additionalProperties": False,
 }
@@ -162,6 +163,22 @@ async def test_an_answer_is_held_to_its_schema_and_decodes_again_exactly(provide
     assert await LocalRedecoder(provider).decode(request, NAME) == answer
     free = await provider.complete(NAME, asked(task="Rate this: I love it.", max_tokens=48), None)
     assert free.tokens != answer.tokens
+
+
+@weighty
+@pytest.mark.parametrize("field", ["response_schema", "form"])
+async def test_an_answer_held_to_a_schema_decodes_again_from_the_journals_canonical_request(
+    provider: LocalProvider, field: str
+) -> None:
+    """Members written as nobody sorts them: a grammar follows their order, and a journal does not keep it."""
+    properties = {name: {"type": "integer", "enum": [3, 4, 12]} for name in ("width", "depth", "area")}
+    unsorted = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    request = asked(task="A box: 3 wide, 4 deep.", max_tokens=48).model_copy(update={field: unsorted})
+    journaled = ModelRequest.model_validate_json(canonical(request.model_dump(mode="json", exclude_none=True)))
+    assert list(getattr(journaled, field)["properties"]) != list(getattr(request, field)["properties"])
+    answer = await provider.complete(NAME, request, None)
+    assert set(json.loads(answer.content)) == set(properties)
+    assert await LocalRedecoder(provider).decode(journaled, NAME) == answer
 
 
 @weighty

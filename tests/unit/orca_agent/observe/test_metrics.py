@@ -37,7 +37,7 @@ def test_every_function_moves_its_series() -> None:
     metrics.run_ended("partial")
     for status in (200, 429):
         metrics.request_answered(status)
-    metrics.queue(queued=4, running=2, oldest=7.5)
+    metrics.queue({"queued": 4, "running": 2, "scheduled": 1}, 7.5)
     metrics.pins_waiting(6)
     metrics.loop_late(0.003)
     metrics.count_dropped_spans(lambda: 9)

@@ -28,6 +28,7 @@ from orca_agent.work.worker import Worker
 from orca_engine import REVISION
 from orca_engine.item import Item
 from orca_engine.replay import replay
+from orca_protocol.budget import Budget
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.lease import AllowedModel, Lease, sign_lease
@@ -186,6 +187,7 @@ class Scene:
         self.model, self.blocks = ScriptedModel(), MemoryBlocks()
         self.registry = Registry([self.model], {})
         self.chain_error: OrcaError | None = None
+        self.budget = Budget()
         self.working = self.node()
 
     def node(self) -> Working:
@@ -200,6 +202,7 @@ class Scene:
             self.registry,
             self.blocks,
             self.current_round,
+            budget=self.budget,
         )
         self.working = Working(node_settings(), parts)
         return self.working
@@ -365,6 +368,18 @@ async def test_an_item_that_this_node_cannot_be_paid_for_is_given_back_before_an
     assert str(closed[-1].ending).startswith(f"given_back: {reason}: ")
     assert scene.model.calls == []
     assert await scene.room.status(name) in ("queued", "failed")
+
+
+async def test_an_item_that_may_use_more_than_the_node_allows_is_given_back(scene: Scene) -> None:
+    scene.budget = Budget(calls=1)
+    scene.node()
+    await scene.room.item(spec=SPEC)
+    async with scene.at_work():
+        await until(scene.state("closed"))
+    closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
+    assert str(closed[-1].ending).startswith("given_back: beyond_budget: ")
+    assert str(closed[-1].ending).endswith("where 1 is allowed")
+    assert scene.model.calls == []
 
 
 async def test_an_item_that_asks_a_person_is_given_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

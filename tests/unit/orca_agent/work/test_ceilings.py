@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca_agent.store.ledger import Amounts, Asked, Taken, Terms
-from orca_agent.work.ceilings import Allowed, day_of, grant, left_of, refuse_beyond, spent_by
+from orca_agent.work.ceilings import SCHEDULED_MOST, Allowed, day_of, grant, left_of, refuse_beyond, spent_by
 from orca_engine.bounds import ceilings_of
 from orca_protocol.budget import Budget, Ceilings, Price
 from orca_protocol.errors import InvalidError, LimitError
@@ -130,14 +130,18 @@ def test_where_money_is_bounded_and_a_price_is_not_known_nothing_is_granted() ->
         grant(terms(cost=Decimal(1)), Taken(Amounts(), Amounts()), lambda more: ceilings_of(spec, (more,)), NOON)
 
 
-@given(concurrent=st.integers(1, 9), unfinished=st.integers(0, 20))
-def test_a_key_has_no_more_runs_under_way_than_it_may(concurrent: int, unfinished: int) -> None:
+@given(
+    concurrent=st.integers(1, 9), unfinished=st.integers(0, 20), scheduled=st.integers(0, 2 * SCHEDULED_MOST), later=st.booleans()
+)
+def test_a_key_has_no_more_runs_under_way_than_it_may_and_scheduled_ones_are_counted_apart(
+    concurrent: int, unfinished: int, scheduled: int, later: bool
+) -> None:
     given_terms = Terms("alice", concurrent, Amounts())
-    if unfinished < concurrent:
-        refuse_beyond(given_terms, unfinished)
+    if scheduled < SCHEDULED_MOST if later else unfinished < concurrent:
+        refuse_beyond(given_terms, unfinished, scheduled, is_scheduled=later)
         return
     with pytest.raises(LimitError, match="too_many_runs") as caught:
-        refuse_beyond(given_terms, unfinished)
+        refuse_beyond(given_terms, unfinished, scheduled, is_scheduled=later)
     assert caught.value.retry_after
 
 

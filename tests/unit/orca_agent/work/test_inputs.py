@@ -31,7 +31,7 @@ from orca_protocol.journal import Path
 from orca_protocol.world import Input, InputRequest
 from tests.fakes.scripted_model import ScriptedModel
 
-POLICY = LeasePolicy(ttl=10.0, beat=0.5, sweep=0.05, attempts=2)
+POLICY = LeasePolicy(ttl=10.0, beat=0.5, sweep=0.05, announce_again=0.5, attempts=2)
 AT_H = Path(1, 1, 0)
 
 
@@ -217,6 +217,15 @@ async def test_cancelled_while_it_waits_it_ends_with_what_was_said(scene: Scene)
     with pytest.raises(InvalidError, match="run_ended"):
         await scene.say(run_id, "too late")
     assert await scene.queue.inputs(run_id) == {}
+
+
+async def test_a_cancel_whose_announcement_is_lost_ends_the_run_that_waits_all_the_same(scene: Scene) -> None:
+    run_id = await scene.awaiting()
+    await scene.queue.cancel(run_id)
+    async with await psycopg.AsyncConnection.connect(**parameters(scene.url, "test"), autocommit=True) as db:
+        await db.execute("DELETE FROM orca_agent.procrastinate_jobs")
+    async with scene.working():
+        assert (await scene.finished(run_id)).output.stopped == "cancelled"
 
 
 async def test_its_time_goes_on_while_it_waits(scene: Scene) -> None:

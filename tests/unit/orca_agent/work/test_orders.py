@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,13 +23,18 @@ from orca_agent.work.intake import Intake
 from orca_agent.work.lease import LeasePolicy
 from orca_agent.work.queue import RunQueue, Stored
 from orca_engine.item import Item
+from orca_engine.machine import Call
 from orca_protocol.budget import Budget, Price
-from orca_protocol.errors import LimitError
+from orca_protocol.errors import LimitError, UnavailableError
 from orca_protocol.journal import Entry, Path
+from orca_protocol.world import InputRequest
 from tests.unit.orca_agent.store.samples import AT, entry
 
 SPEC = json.dumps({"task": "T", "agents": [{"agent_name": "A", "model_name": "scripted", "max_tokens": 50}]}).encode()
 ITEM = Item.local(SPEC)
+_IN_AN_HOUR = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+LATER_SPEC = json.dumps(json.loads(SPEC) | {"schedule": {"scheduled_time": _IN_AN_HOUR}}).encode()
+LATER = Item.local(LATER_SPEC)
 
 #: stores runs of a key until it may have no more, and prints how many
 STORER = """
@@ -170,6 +176,46 @@ async def test_a_run_is_settled_by_its_journal_in_whichever_way_it_ends(scene: S
     assert usage.unfinished == 0
     assert usage.taken.reserved == Amounts()
     assert usage.taken.spent == Amounts(2, 11, 7, None), "an asking that was lost counts too"
+
+
+@pytest.mark.parametrize("waits", ["for its moment", "for a person"])
+async def test_a_run_that_is_cancelled_while_it_waits_is_settled_when_it_ends(scene: Scene, waits: str) -> None:
+    key = await scene.key(calls_per_day=100)
+    item, spec = (LATER, LATER_SPEC) if "moment" in waits else (ITEM, SPEC)
+    run_id = (await scene.intake.submit(item, spec, key="1", owner=key.id, schedule=item.spec.schedule)).run_id
+    if "person" in waits:
+        claim = await scene.queue.claim(run_id, "me")
+        assert claim is not None
+        await scene.queue.await_input(claim, [Call(Path(1, 0, 0), "H", InputRequest(messages=()))])
+    await scene.queue.cancel(run_id)
+    claim = await scene.queue.claim(run_id, "me")
+    assert claim is not None
+    await scene.journal.finish(claim.hold, "error", 1.0)
+    await scene.queue.done(claim)
+    usage = await scene.usage(key)
+    assert (usage.unfinished, usage.taken.reserved) == (0, Amounts())
+
+
+async def test_what_waits_for_its_moment_takes_no_room_of_a_key(scene: Scene) -> None:
+    key = await scene.key(concurrent=1)
+    for number in range(2):
+        await scene.intake.submit(LATER, LATER_SPEC, key=f"later {number}", owner=key.id, schedule=LATER.spec.schedule)
+    await scene.submit(key, "now")
+    assert (await refused(scene.submit(key, "another"))).code == "too_many_runs"
+
+
+async def test_a_price_that_cannot_be_asked_for_is_no_price_that_is_unknown(scene: Scene) -> None:
+    async def down(names: Iterable[str]) -> dict[str, Price]:
+        raise UnavailableError("connect_failed", "no connection")
+
+    rich, poor = await scene.key(cost_per_day=Decimal(1)), await scene.key("poor")
+    intake = Intake(scene.queue, Secrets(), prices=down)
+    with pytest.raises(UnavailableError, match="connect_failed"):
+        await intake.submit(ITEM, SPEC, key="1", owner=rich.id)
+    await intake.submit(ITEM, SPEC, key="2", owner=poor.id)
+    spec = json.dumps(json.loads(SPEC) | {"budget": {"cost": "1"}}).encode()
+    with pytest.raises(UnavailableError, match="connect_failed"):
+        await intake.submit(Item.local(spec), spec, key="3")
 
 
 async def test_a_run_that_is_swept_and_goes_on_keeps_its_reservation(database_url: str) -> None:

@@ -26,7 +26,7 @@ from orca_engine.item import Item
 from orca_protocol.errors import InvalidError, LimitError
 from tests.fakes.scripted_model import ScriptedModel
 
-POLICY = LeasePolicy(ttl=10.0, beat=0.5, sweep=0.05)
+POLICY = LeasePolicy(ttl=10.0, beat=0.5, sweep=0.05, announce_again=0.5)
 
 
 def spec_for(ahead: float, zone: str = "UTC") -> bytes:
@@ -121,6 +121,24 @@ async def test_api_11_cancelled_before_its_moment_it_ends_without_a_call(scene: 
     finished = await read_finished(state.run, scene.journal)
     assert (finished.output.status, finished.output.stopped, scene.model.calls) == ("error", "cancelled", [])
     assert state.run.started <= finished.finished, "what ended before its moment did not begin after its end"
+
+
+async def test_a_cancel_whose_announcement_is_lost_is_carried_out_all_the_same(scene: Scene) -> None:
+    run_id = (await scene.submit(spec_for(3600))).run_id
+    await scene.queue.cancel(run_id)
+    await scene.execute("DELETE FROM orca_agent.procrastinate_jobs")
+    scene.work()
+    assert (await scene.ended(run_id)).run.status == "error"
+    assert scene.model.calls == []
+
+
+async def test_ended_before_its_moment_a_run_had_as_long_as_it_was_to_have(scene: Scene) -> None:
+    run_id = (await scene.submit(spec_for(3600), timeout=5.0)).run_id
+    await scene.queue.cancel(run_id)
+    scene.work()
+    run = (await scene.ended(run_id)).run
+    assert run.deadline is not None
+    assert abs(run.deadline - run.started - 5.0) < 0.01
 
 
 async def test_time_out_counts_from_the_moment(scene: Scene) -> None:
