@@ -119,16 +119,17 @@ def entry_for(
     """Return the entry that records ``outcome`` at ``path``. Its parts are valid already: only whether they fit is looked at."""
     kind: Kind = "stop" if isinstance(outcome, Stop) else _KIND_OF[type(outcome)]
     _refuse_mispaired(request, kind)
-    said: dict[str, Any] = {**_NOTHING_SAID, kind: outcome.reason if isinstance(outcome, Stop) else outcome}
-    return Entry.model_construct(
-        path=(path.loop, path.step, path.visit, path.turn, path.tool),
-        kind=kind,
-        name=name,
-        request_digest=request_digest,
-        request=request,
-        attempts=tuple(attempts),
-        **said,
-    )
+    fields: dict[str, Any] = {
+        "path": tuple(path),
+        "kind": kind,
+        "name": name,
+        "request_digest": request_digest,
+        "request": request,
+        **_NOTHING_SAID,
+        "attempts": tuple(attempts),
+    }
+    fields[kind] = outcome.reason if isinstance(outcome, Stop) else outcome
+    return Entry.made_of(fields)
 
 
 def journal_bytes(entries: Iterable[Entry]) -> bytes:

@@ -7,9 +7,12 @@ immutable, refuse unknown fields, and have one JSON form.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: past the refusal of what is immutable
+_put = object.__setattr__
 
 
 class Strict(BaseModel):
@@ -20,6 +23,19 @@ class Strict(BaseModel):
     def document(self) -> dict[str, Any]:
         """Return the JSON form; absent optional values are left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def made_of(cls, fields: dict[str, Any]) -> Self:
+        """Return one of parts that are valid already, every field among them; the dictionary becomes its own.
+
+        What ``model_construct`` does, without looking for aliases and defaults: a third of its time, once for each call of a run.
+        """
+        made = cls.__new__(cls)
+        _put(made, "__dict__", fields)
+        _put(made, "__pydantic_fields_set__", set(fields))
+        _put(made, "__pydantic_extra__", None)
+        _put(made, "__pydantic_private__", None)
+        return made
 
 
 Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]

@@ -119,6 +119,8 @@ class Input(Strict):
 
 
 def _what(value: Any) -> str:
+    if isinstance(value, ModelRequest):  # nearly always; a model is slow to say that it has no such attribute
+        return "model"
     asks = value.get("asks", "model") if isinstance(value, dict) else getattr(value, "asks", "model")
     return asks if isinstance(asks, str) else "model"
 

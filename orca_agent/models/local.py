@@ -8,7 +8,6 @@ token (while a prompt is still being read: before its next batch of tokens) and 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, refu
 from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
 from orca_agent.models.memory import Fit, fit_of, need_of
-from orca_protocol.canonical import canonical
+from orca_agent.models.schemas import ordered
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.model import Answer, ModelIdentity, ModelRequest
 
@@ -188,9 +187,9 @@ class LocalProvider:
 
 def _body(request: ModelRequest) -> dict[str, object]:
     schema = request.response_schema or request.form
-    # A grammar follows the order of a schema's members; whoever decodes again has read the request from a journal, in its order.
+    # A grammar follows the order of a schema's members, and whoever decodes again has read the request from a journal.
     return {
-        **({} if schema is None else {"response_schema": json.loads(canonical(schema))}),
+        **({} if schema is None else {"response_schema": ordered(schema)}),
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

@@ -33,6 +33,29 @@ _NAMED = ("properties", "$defs")
 _LISTED = ("anyOf", "allOf")
 
 
+def ordered(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``schema`` in one order, however it is written or kept: members as ``required`` lists them, the others by name.
+
+    A grammar follows that order. A journal keeps an object's members by name, but a list as it is.
+    """
+    return {name: _ordered(name, schema[name], schema) for name in sorted(schema)}
+
+
+def _ordered(keyword: str, value: Any, schema: Mapping[str, Any]) -> Any:
+    if keyword in _NAMED and isinstance(value, Mapping):
+        required = schema.get("required")
+        listed = required if isinstance(required, list) else ()
+        first = dict.fromkeys(name for name in listed if isinstance(name, str) and name in value)
+        return {name: _part(value[name]) for name in (*first, *sorted(value.keys() - first.keys()))}
+    return _part(value)
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ordered(value)
+    return [_part(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def is_strict(schema: Mapping[str, Any]) -> bool:
     """Whether OpenAI can enforce it: an object, in which every object is closed and requires all its members."""
     parts = [part for part in _parts(schema) if _is_object(part)]

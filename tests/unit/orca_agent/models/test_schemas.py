@@ -13,7 +13,8 @@ from jsonschema_rs import Draft202012Validator
 from orca_agent.models.anthropic import AnthropicProvider, AnthropicSettings
 from orca_agent.models.http import HttpClient
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
-from orca_agent.models.schemas import is_closed, is_strict, loosened
+from orca_agent.models.schemas import is_closed, is_strict, loosened, ordered
+from orca_protocol.canonical import canonical
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca_agent.models.requests import asked
 
@@ -112,3 +113,28 @@ def test_loosening_opens_no_object(schema: dict[str, Any]) -> None:
     assert loosened(loosened(schema)) == loosened(schema)
     if is_closed(schema):
         assert is_closed(loosened(schema)) or "oneOf" in json.dumps(schema)
+
+
+def test_members_come_as_required_lists_them_whatever_order_they_are_kept_in() -> None:
+    inner = {"type": "object", "properties": {"b": {}, "a": {}, "c": {}}, "required": ["c", "b"]}
+    schema = {"type": "object", "properties": {"list": {"items": inner}, "plan": {}}, "required": ["plan", "list"]}
+    kept = json.loads(canonical(schema))
+    assert list(kept["properties"]) == ["list", "plan"]
+    for one in (schema, kept):
+        found = ordered(one)
+        assert found == schema
+        assert list(found["properties"]) == ["plan", "list"]
+        assert list(found["properties"]["list"]["items"]["properties"]) == ["c", "b", "a"]
+    assert json.dumps(ordered(kept)) == json.dumps(ordered(schema))
+
+
+@pytest.mark.parametrize("required", [None, "a", [{"a": 1}, 3, "z", "b", "b"]])
+def test_what_required_does_not_list_comes_by_name(required: object) -> None:
+    found = ordered({"properties": {"b": {}, "a": {}}, "required": required})
+    assert list(found["properties"]) == (["b", "a"] if isinstance(required, list) else ["a", "b"])
+
+
+def test_a_member_that_is_called_properties_is_a_member() -> None:
+    schema = {"properties": {"z": {"enum": [{"b": 1, "a": 2}]}, "properties": {"type": "string"}}, "required": ["z", "properties"]}
+    assert ordered(schema) == schema
+    assert list(ordered(schema)["properties"]) == ["z", "properties"]
