@@ -8,7 +8,7 @@ side by side begins together, and each of it is one visit or one decision.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,6 +51,10 @@ class Onward:
     spec: SwarmSpec
     turns: tuple[Turn, ...] = ()
     notes: tuple[Note, ...] = ()
+
+
+#: without a ledger an allowance keeps nothing, so that one is enough for all
+_UNBOUNDED = nullcontext(Allowance())
 
 
 class Swarm:
@@ -103,7 +107,7 @@ class Swarm:
         if isinstance(speaker, Failure | Stop):
             return Turn(agent.agent_name, speaker)
         visit = Visit(self._item, speaker, self._path(loop, step, place), transcript, after)
-        with self._allowing(visit, calls_of(agent)) as allowance:
+        with self._allowing(visit) as allowance:
             return Turn(agent.agent_name, await visit.outcome(allowance))
 
     @contextmanager
@@ -127,7 +131,7 @@ class Swarm:
         def visit(after: Sequence[Message], step: int) -> Visit:
             return Visit(self._item, speaker, self._path(loop, step, place), transcript, after, form)
 
-        with self._allowing(visit(question, step), 2 * calls_of(agent)) as allowance:
+        with self._allowing(visit(question, step), visits=2) as allowance:
 
             async def ask_it(after: Sequence[Message], step: int) -> Turn:
                 return Turn(agent.agent_name, await visit(after, step).outcome(allowance))
@@ -137,13 +141,10 @@ class Swarm:
     def _path(self, loop: int, step: int, place: int) -> Path:
         return Path(self._loops_before + loop, step, place)
 
-    @contextmanager
-    def _allowing(self, visit: Visit, calls: int) -> Iterator[Allowance]:
+    def _allowing(self, visit: Visit, *, visits: int = 1) -> AbstractContextManager[Allowance]:
         if self._ledger is None:
-            yield Allowance()
-            return
-        with self._ledger.allowing(visit.request(), calls) as allowance:
-            yield allowance
+            return _UNBOUNDED
+        return self._ledger.allowing(visit.request(), visits * calls_of(visit.agent))
 
     async def consult(self, name: str, transcript: Transcript, *, loop: int, step: int, place: int = 0) -> Turn:
         """Ask a person, who reads ``transcript`` as an agent called ``name`` would, and speaks as it."""

@@ -58,6 +58,9 @@ class Toolbox:
         return ToolRequest(source=source, tool=call.name, arguments=call.arguments)
 
 
+_EMPTY = Toolbox()
+
+
 def rounds_of(agent: AgentSpec) -> int:
     """Return how often the agent may call tools within one of its loops."""
     if not agent.sources:
@@ -67,6 +70,8 @@ def rounds_of(agent: AgentSpec) -> int:
 
 def toolbox(agent: AgentSpec, offers: Mapping[str, Outcome]) -> Toolbox | Failure | Stop:
     """Return what ``agent`` may call of what the servers offer, or why it cannot speak: every server must have answered."""
+    if agent.tools_list_dictionary is None and not agent.sources:
+        return _EMPTY
     functions = [tool.function for tool in agent.tools_list_dictionary or ()]
     offered: list[tuple[ToolDefinition, str]] = []
     for source in agent.sources:

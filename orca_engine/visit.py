@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from orca_engine import schema, tools
 from orca_engine.forms import Form
@@ -19,7 +20,7 @@ from orca_engine.machine import Call, all_of, ask, ask_model
 from orca_engine.tools import Toolbox, rounds_of, told
 from orca_engine.transcript import Transcript, messages_for
 from orca_protocol.journal import Outcome, Path, Stop
-from orca_protocol.model import Answer, Failure, Message, ModelRequest, ToolCall
+from orca_protocol.model import Answer, Failure, Message, ModelRequest, ToolCall, ToolDefinition
 from orca_protocol.spec import AgentSpec
 from orca_protocol.world import ToolRequest
 
@@ -65,18 +66,24 @@ class Visit:
         self._turn = 0
         self._own: list[Message] = []
 
+    @property
+    def agent(self) -> AgentSpec:
+        """Who is visited."""
+        return self._speaker.agent
+
     def request(self) -> ModelRequest:
         """Return what the agent's model is asked next."""
         agent, toolbox = self._speaker.agent, self._speaker.toolbox
         messages = messages_for(agent.agent_name, self._speaker.system, self._transcript, self._after, self._own)
-        request = request_for(self._item, agent, self._path(), messages)
-        wishes = {
-            "tools": toolbox.tools or None,
-            "response_schema": self._schema,
-            "form": self._form,
-            "logprobs": agent.logprobs or None,
-        }
-        return request.model_copy(update=wishes) if any(wish is not None for wish in wishes.values()) else request
+        return request_for(
+            self._item,
+            agent,
+            self._path(),
+            messages,
+            tools=toolbox.tools or None,
+            schema=self._schema,
+            form=self._form,
+        )
 
     async def outcome(self, allowance: Allowance) -> Answer | Failure | Stop:
         """Return the agent's last answer, or why there is none."""
@@ -143,15 +150,30 @@ class Visit:
         self._own.append(Message(role="user", content=f"{wrong} Answer again, with the JSON alone."))
 
     def _path(self) -> Path:
-        return self._place._replace(turn=self._turn)
+        return self._place._replace(turn=self._turn) if self._turn else self._place
 
 
-def request_for(item: Item, agent: AgentSpec, path: Path, messages: tuple[Message, ...]) -> ModelRequest:
-    """Return the provider-neutral request of one call."""
-    return ModelRequest(
-        model=agent.model_name,
-        messages=messages,
-        max_tokens=agent.max_tokens,
-        temperature=agent.temperature,
-        seed=item.seed(path),
+def request_for(
+    item: Item,
+    agent: AgentSpec,
+    path: Path,
+    messages: tuple[Message, ...],
+    *,
+    tools: tuple[ToolDefinition, ...] | None = None,
+    schema: dict[str, Any] | None = None,
+    form: dict[str, Any] | None = None,
+) -> ModelRequest:
+    """Return the provider-neutral request of one call; what it is made of was admitted with the spec."""
+    return ModelRequest.made_of(
+        {
+            "model": agent.model_name,
+            "messages": messages,
+            "max_tokens": agent.max_tokens,
+            "temperature": agent.temperature,
+            "seed": item.seed(path),
+            "tools": tools,
+            "response_schema": schema,
+            "form": form,
+            "logprobs": agent.logprobs or None,
+        }
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orca import event_loop
 from orca.cli.show import AsJson, note
 
 
@@ -19,9 +20,6 @@ def agent(
     as_json: AsJson = False,
 ) -> int:
     """Serve runs over HTTP until it is stopped; runs under way are then handed back and go on at the next start."""
-
-    import uvloop
-
     from orca.agent_service import run_agent
     from orca.cli.logs import log_to_stderr
     from orca.network_settings import load
@@ -38,5 +36,5 @@ def agent(
         else:
             note(f"listening on {address}; routes: {address}/docs; stop with Ctrl-C")
 
-    uvloop.run(run_agent(settings, host=host, port=port, workers=workers, ready=ready))
+    event_loop.run(run_agent(settings, host=host, port=port, workers=workers, ready=ready))
     return 0

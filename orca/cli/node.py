@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orca import event_loop
 from orca.cli.show import AsJson, note
 
 
@@ -22,8 +23,6 @@ def node(
     as_json: AsJson = False,
 ) -> int:
     """Join the network that the environment names (docs/settings.md), until told to stop."""
-    import uvloop
-
     from orca.cli.logs import log_to_stderr
     from orca.network_settings import NetworkSettings, load
     from orca.node_service import run_node
@@ -40,7 +39,7 @@ def node(
         else:
             note(f"node {where['key']}: {where['url']} for its owner, {where['gateway']} for everybody; stop with Ctrl-C")
 
-    uvloop.run(
+    event_loop.run(
         run_node(
             settings,
             load(NetworkSettings),

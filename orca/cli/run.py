@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orca import event_loop
 from orca.cli.asking import Answers, asked, is_at_terminal
 from orca.cli.show import AsJson, note, one_line, plain, show_error, show_json
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
@@ -57,10 +58,8 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run a swarm: progress on stderr, result on stdout. Exit 0 success, 1 partial, error, or a person must say something first."""
-    import uvloop
-
     try:
-        return uvloop.run(_run(spec, follow, out, resume, timeout, tuple(inputs or ()), as_json))
+        return event_loop.run(_run(spec, follow, out, resume, timeout, tuple(inputs or ()), as_json))
     except OrcaError as error:
         show_error(error, as_json=as_json)
         return 1

@@ -42,7 +42,8 @@ class ToolNames:
         """Return those of ``request``: of the tools that are offered, and of those that were called before."""
         offered = (tool.name for tool in request.tools or ())
         called = (call.name for message in request.messages for call in message.tool_calls or ())
-        return cls((*offered, *called))
+        names = (*offered, *called)
+        return cls(names) if names else _NONE
 
     def sent(self, name: str) -> str:
         """Return how ``name`` goes out."""
@@ -51,6 +52,9 @@ class ToolNames:
     def meant(self, name: str) -> str:
         """Return what a model's ``name`` stands for: itself, if it is none that went out."""
         return self._meant.get(name, name)
+
+
+_NONE = ToolNames(())
 
 
 def _is_plain(name: str) -> bool:

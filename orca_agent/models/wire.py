@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from orca_agent.models.base import Caps, Images, answer_text, error_for, excerpt
 from orca_agent.models.sse import Event, SseReader
@@ -47,14 +48,19 @@ _PASSING = frozenset({"rate_limited", "overloaded"})
 
 
 def encode(body: dict[str, Any]) -> bytes:
-    """Return the JSON bytes of a request; ASCII only, so that any text a spec may hold survives the way."""
-    return json.dumps(body).encode()
+    """Return the JSON bytes of a request; in ASCII where a text has no bytes in UTF-8, so that any that a model wrote survives."""
+    try:
+        return to_json(body)
+    except PydanticSerializationError:
+        return json.dumps(body).encode()
 
 
 def parsed(kind: type[T], data: bytes | str, where: str) -> T:
     """Return ``data`` as ``kind``; UnavailableError ``malformed_answer``: a server that stammers may speak clearly next time."""
-    with readable(where):
+    try:
         return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise _unreadable(error, where) from error
 
 
 @contextmanager
@@ -63,9 +69,11 @@ def readable(where: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise UnavailableError(
-            "malformed_answer", f"{where} sent an answer that cannot be read: {excerpt(describe(error))}"
-        ) from error
+        raise _unreadable(error, where) from error
+
+
+def _unreadable(error: ValidationError, where: str) -> UnavailableError:
+    return UnavailableError("malformed_answer", f"{where} sent an answer that cannot be read: {excerpt(describe(error))}")
 
 
 class Reported(BaseModel):

@@ -27,6 +27,11 @@ from orca_protocol.journal import Entry, Path
 
 T = TypeVar("T")
 
+# Once more on a fresh connection it is there already, which is as well: ids are drawn, and nobody draws one twice.
+_BEGIN = """
+INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (id) DO NOTHING
+"""
 # The rows of the runs concerned, held until the commit, in one order so that two processes cannot wait for each other.
 _HELD = "WITH held AS MATERIALIZED (SELECT id, epoch FROM runs WHERE id = ANY(%(runs)s) ORDER BY id FOR SHARE)"
 
@@ -65,11 +70,12 @@ class _Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Write:
-    """Rows that belong together, and who waits for them."""
+    """Rows that belong together, and who waits for them; or a run that begins, which has none."""
 
     done: asyncio.Future[None]
-    rows: tuple[_Row, ...]
-    is_entry: bool
+    rows: tuple[_Row, ...] = ()
+    is_entry: bool = False
+    begun: RunRecord | None = None
 
 
 class PostgresJournal:
@@ -83,9 +89,7 @@ class PostgresJournal:
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
-        values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings)
-        sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (%s, %s, %s, %s, %s, %s, %s)"
-        await self._do(lambda db: db.execute(sql, values))
+        await self._written(_Write(self._future(), begun=run))
         return Hold(run.id, FIRST_EPOCH)
 
     async def take(self, run_id: str) -> Hold:
@@ -166,13 +170,18 @@ class PostgresJournal:
                 await self._pool.open()
 
     async def _write(self, rows: Sequence[_Row], *, is_entry: bool) -> None:
-        if not rows:
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._writes.put_nowait(_Write(done, tuple(rows), is_entry))
+        if rows:
+            await self._written(_Write(self._future(), tuple(rows), is_entry))
+
+    @staticmethod
+    def _future() -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+    async def _written(self, write: _Write) -> None:
+        self._writes.put_nowait(write)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._serve(), name="journal")
-        await done
+        await write.done
 
     async def _serve(self) -> None:
         """Write batch after batch, until told to end."""
@@ -209,8 +218,10 @@ class PostgresJournal:
 
 
 async def _write_all(db: Connection, batch: Sequence[_Write]) -> set[_Write]:
-    """Write intents, then entries, and return those that were refused."""
+    """Write runs that begin, then intents, then entries, and return those that were refused."""
     refused: set[_Write] = set()
+    for run in (write.begun for write in batch if write.begun is not None):
+        await db.execute(_BEGIN, (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings))
     for statement, is_entry in ((_INTEND, False), (_APPEND, True)):
         pairs = [(write, row) for write in batch if write.is_entry is is_entry for row in write.rows]
         for wave in waves(pairs, key=lambda pair: (pair[1].run_id, pair[1].path)):

@@ -215,21 +215,23 @@ def _write(db: sqlite3.Connection, batch: _Batch) -> _News:
 
 
 def _together(db: sqlite3.Connection, batch: _Batch) -> _News:
-    """Write all entries at once, after everything else. Raises _Refused if one of them is not taken."""
-    news: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
+    """Write all entries at once, after everything else; the news are in the batch's order.
+
+    Raises _Refused if one of them is not taken.
+    """
+    done = {job.done: _attempt(job.do, db) for job in batch if isinstance(job, _Work)}
     appends = [job for job in batch if isinstance(job, _Append)]
     for start in range(0, len(appends), _ROWS_MAX):
         rows = [job.row for job in appends[start : start + _ROWS_MAX]]
         written = _attempt(lambda db, rows=rows: _append(db, rows), db)  # type: ignore[misc]
         if written != len(rows):
             raise _Refused
-    return news + [(job.done, None) for job in appends]
+    return [(job.done, done.get(job.done)) for job in batch]
 
 
 def _each(db: sqlite3.Connection, batch: _Batch) -> _News:
     """One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
-    works: _News = [(job.done, _attempt(job.do, db)) for job in batch if isinstance(job, _Work)]
-    return works + [(job.done, _appended(db, job.row)) for job in batch if isinstance(job, _Append)]
+    return [(job.done, _attempt(job.do, db) if isinstance(job, _Work) else _appended(db, job.row)) for job in batch]
 
 
 def _appended(db: sqlite3.Connection, row: _Row) -> Any:

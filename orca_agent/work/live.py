@@ -1,4 +1,7 @@
-"""The live driver: asks the world what the engine wants to know, and journals each outcome before the engine sees it.
+"""The live driver: asks the world what the engine wants to know, journals each outcome, and tells the engine.
+
+The engine is told at once: what it asks next is intended after the outcome in the same journal, and often by the same write. So
+nothing leaves this process because of an outcome before that outcome is durable, and neither does the run's end (docs/adr/0019).
 
 Every open call is a task. A stop (cancel, deadline) ends them all: the entry of each open path, and of each path the
 engine still asks for, is then that stop. A call whose outcome is already on its way into the journal is not stopped.
@@ -37,7 +40,7 @@ class World(Protocol):
     """What the driver needs of the world."""
 
     async def intend(self, calls: Sequence[Call]) -> None:
-        """Keep durably that ``calls`` are about to be asked."""
+        """Keep durably that ``calls`` are about to be asked, not before every ``record`` that began earlier."""
 
     async def ask(self, call: Call) -> Answered:
         """Return what became of ``call``; may be cancelled."""
@@ -145,8 +148,10 @@ class LiveRun(Generic[T]):
         self._free += 1
         digest = self._digests.pop(call.path, None) or digest_of(call.request.document())
         entry = entry_for(call.path, call.name, call.request, digest, outcome, attempts)
-        await self._world.record(call, entry)
-        self._proceed(self._take(call, entry))
+        try:
+            self._proceed(self._take(call, entry))
+        finally:  # asked for in this turn of the loop, and so before what the engine asks next
+            await self._world.record(call, entry)
 
     async def _answer(self, call: Call) -> Answered:
         """Ask, unless or until the run is stopped. The path is open to a stop exactly while this runs."""

@@ -95,11 +95,14 @@ class Runner:
         """
         refuse_secrets(self._secrets, item, spec)
         admit(item.spec)
-        run, hold = await self._begin_or_resume(item, spec, timeout, resume, budgets)
+        found = await self._journal.latest(item.id) if resume else None
+        run = found or await self._new_run(item, spec, timeout, budgets)
         item = replace(item, ceilings=ceilings_kept(run))
         machine: Machine[Ended] = Machine(program_of(item))
         try:
-            return await self._complete(item, machine, run, hold, said)
+            if found is not None:
+                return await self._complete(item, machine, run, await self._journal.take(run.id), said)
+            return await self._begin(item, machine, run, said)
         finally:
             machine.close()
 
@@ -132,20 +135,23 @@ class Runner:
         self._on_finished(ended)
         return ended
 
-    async def _begin_or_resume(
-        self, item: Item, spec: bytes, timeout: float | None, resume: bool, budgets: Sequence[Budget]
-    ) -> tuple[RunRecord, Hold]:
-        found = await self._journal.latest(item.id) if resume else None
-        if found is not None:
-            return found, await self._journal.take(found.id)
+    async def _begin(self, item: Item, machine: Machine[Ended], run: RunRecord, said: Said | None) -> Finished:
+        """Begin ``run`` and take it to its end. Its beginning is kept in order, and so before anything is asked: with the first
+        calls' intents, if those are made meanwhile."""
+        beginning = asyncio.create_task(self._journal.begin(run))
+        try:
+            return await self._complete(item, machine, run, Hold(run.id, FIRST_EPOCH), said)
+        finally:
+            await beginning  # where it failed, that is the reason of whatever failed after it
+
+    async def _new_run(self, item: Item, spec: bytes, timeout: float | None, budgets: Sequence[Budget]) -> RunRecord:
         await self._resolve_models(item)
         ceilings = await self._ceilings(item, budgets)
         started = self._clock.now().timestamp()
         ends = [float(seconds) for seconds in (timeout, ceilings.seconds) if seconds is not None]
         deadline = started + min(ends) if ends else None
         stated = ceilings.model_dump_json(exclude_none=True)
-        run = RunRecord(str(uuid.uuid4()), item.id, spec, started, deadline, ceilings=stated)
-        return run, await self._journal.begin(run)
+        return RunRecord(str(uuid.uuid4()), item.id, spec, started, deadline, ceilings=stated)
 
     async def _ceilings(self, item: Item, budgets: Sequence[Budget]) -> Ceilings:
         given = [budget for budget in (item.spec.budget, *budgets) if budget is not None]

@@ -20,8 +20,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
+from orca import event_loop
 from tests.bench.peers.measuring import TASK, most_resident_mb
 
 if TYPE_CHECKING:
@@ -188,4 +187,4 @@ DRIVERS = {"orca": orca, "orca-postgres": orca_postgres, "bare": bare, "waiting"
 
 if __name__ == "__main__":
     driver, workload, base_url, repeats = sys.argv[1:]
-    print(json.dumps(uvloop.run(DRIVERS[driver](workload, base_url, int(repeats)))))
+    print(json.dumps(event_loop.run(DRIVERS[driver](workload, base_url, int(repeats)))))

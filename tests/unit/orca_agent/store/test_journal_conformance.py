@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path as FilePath
 
 import pytest
 
-from orca_agent.store.journal import Hold, Journal, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.store.sqlite import SqliteJournal
 from orca_protocol.errors import InvalidError
@@ -58,6 +58,27 @@ async def test_an_intent_without_an_entry_is_a_lost_call_and_counts_each_time(jo
     await journal.append(hold, entry(Path(1, 0, 0)))
     (lost,) = await journal.lost("r1")
     assert (lost.path, lost.times, lost.asked_at) == (Path(1, 0, 1), 2, AT)
+
+
+async def test_writes_are_kept_and_told_in_the_order_in_which_they_were_called(journal: Journal) -> None:
+    """What is called first needs not be waited for: a run, its intents, an answer and the intent of what it led to."""
+    hold, told = Hold(RUN.id, FIRST_EPOCH), list[str]()
+
+    async def telling(name: str, write: Awaitable[object]) -> None:
+        await write
+        told.append(name)
+
+    first, second = Path(1, 0, 0), Path(1, 1, 0)
+    await asyncio.gather(
+        telling("begin", journal.begin(RUN)),
+        telling("intend", journal.intend(hold, [first], AT)),
+        telling("append", journal.append(hold, entry(first))),
+        telling("intend again", journal.intend(hold, [second], AT)),
+        telling("append again", journal.append(hold, entry(second))),
+    )
+    assert told == ["begin", "intend", "append", "intend again", "append again"]
+    assert await journal.entries("r1") == (entry(first), entry(second))
+    assert await journal.lost("r1") == ()
 
 
 async def test_the_first_entry_at_a_path_stays(journal: Journal) -> None:

@@ -26,7 +26,10 @@ from tests.unit.orca_engine.worlds import agent, item_of, out
 
 
 class Shuffled:
-    """A world that answers after a random number of turns of the event loop, and remembers what it was told."""
+    """A world that answers after a random number of turns of the event loop, and remembers what it was told.
+
+    What it keeps it keeps in the order in which it was told, as journals do.
+    """
 
     def __init__(self, answer: Any = out, seed: int = 0) -> None:
         self.answer = answer
@@ -37,10 +40,12 @@ class Shuffled:
         self.in_flight = 0
         self.most_in_flight = 0
         self.after_record: Any = lambda count: None
+        self.writes = asyncio.Lock()
 
     async def intend(self, calls: Sequence[Call]) -> None:
-        await self._wait()
-        self.intended.extend(call.path for call in calls)
+        async with self.writes:
+            await self._wait()
+            self.intended.extend(call.path for call in calls)
 
     async def ask(self, call: Call) -> Answered:
         assert call.path in self.intended
@@ -54,8 +59,9 @@ class Shuffled:
         return self.answer(call), [Attempt(started="2026-01-01T00:00:00.000Z", duration_ms=self.random.randrange(9), outcome="x")]
 
     async def record(self, call: Call, entry: Entry) -> None:
-        await self._wait()
-        self.recorded.append(entry)
+        async with self.writes:
+            await self._wait()
+            self.recorded.append(entry)
         self.after_record(len(self.recorded))
 
     async def _wait(self) -> None:
@@ -199,9 +205,10 @@ async def test_nothing_is_asked_on_the_ground_of_an_answer_that_is_not_durable_y
     writing = asyncio.Event()
 
     async def record(call: Call, entry: Entry) -> None:
-        writing.set()
-        await kept.wait()
-        world.recorded.append(entry)
+        async with world.writes:
+            writing.set()
+            await kept.wait()
+            world.recorded.append(entry)
 
     world.record = record  # type: ignore[method-assign]
     task = asyncio.create_task(drive(item_of(agents=[agent("A"), agent("B")]), world))
@@ -212,6 +219,46 @@ async def test_nothing_is_asked_on_the_ground_of_an_answer_that_is_not_durable_y
     kept.set()
     entries, _ = await task
     assert len(entries) == 2
+
+
+async def test_the_end_of_a_run_waits_until_its_last_answer_is_durable() -> None:
+    world = Shuffled()
+    task = asyncio.create_task(drive(item_of(agents=[agent("A")]), world))
+    await world.writes.acquire()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not task.done()
+    world.writes.release()
+    entries, _ = await task
+    assert world.recorded == list(entries)
+
+
+async def test_nothing_is_asked_on_the_ground_of_an_answer_that_could_not_be_kept() -> None:
+    world = Shuffled()
+
+    async def record(call: Call, entry: Entry) -> None:
+        async with world.writes:
+            await asyncio.sleep(0)
+            raise UnavailableError("journal_unavailable", "disk full")
+
+    world.record = record  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="disk full"):
+        await drive(item_of(agents=[agent("A"), agent("B")]), world)
+    assert world.asked == [Path(1, 0, 0)]
+
+
+async def test_the_answer_of_a_call_is_kept_even_where_the_engine_then_fails() -> None:
+    item = item_of(agents=[agent("A")])
+    machine: Machine[Ended] = Machine(program_of(item))
+
+    def broken(path: Path, outcome: Any) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    machine.feed = broken  # type: ignore[method-assign]
+    world = Shuffled()
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        await LiveRun(machine, world, {}).drive()
+    assert [entry.kind for entry in world.recorded] == ["answer"]
 
 
 async def test_a_stop_also_ends_the_calls_that_wait_for_a_free_place() -> None:

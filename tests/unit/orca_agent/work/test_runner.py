@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from orca_agent.models.registry import Registry
 from orca_agent.models.retry import Policy
 from orca_agent.observe.secrets import STRUCK, Secrets
-from orca_agent.store.sqlite import SqliteJournal
+from orca_agent.store import sqlite
+from orca_agent.store.sqlite import SqliteJournal, _write
 from orca_agent.work.events import CallFinished, CallRestarted, CallStarted, Delta, Event, ModelResolved, RunStarted
 from orca_agent.work.response import completion
 from orca_agent.work.runner import Finished, Runner, RunOptions
@@ -171,6 +172,35 @@ async def test_a_cancel_ends_the_run_and_keeps_what_was_answered(bench: Bench) -
     runner.stop("cancelled")
     finished = await task
     assert (finished.output.status, finished.output.stopped) == ("partial", "cancelled")
+
+
+async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run and first intent, four times an answer and the next intent, the last answer, the end."""
+    batches: list[int] = []
+
+    def write(db: Any, batch: list[Any]) -> Any:
+        batches.append(len(batch))
+        return _write(db, batch)
+
+    monkeypatch.setattr(sqlite, "_write", write)
+    finished = await bench.run(spec_of(*"ABCDE", swarm_type="SequentialWorkflow"))
+    assert finished.output.status == "success"
+    assert batches == [2, 2, 2, 2, 2, 1, 1]
+
+
+async def test_a_run_whose_beginning_cannot_be_kept_asks_nothing_and_says_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def begin(self: SqliteJournal, run: Any) -> Any:
+        await asyncio.sleep(0)
+        raise UnavailableError("journal_unavailable", "disk full")
+
+    monkeypatch.setattr(SqliteJournal, "begin", begin)
+    with pytest.raises(UnavailableError, match="disk full"):
+        await bench.run(spec_of("A"))
+    assert bench.model.calls == []
 
 
 async def test_an_interrupted_run_resumes_and_asks_only_what_is_missing(bench: Bench) -> None:
