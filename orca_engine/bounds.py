@@ -79,7 +79,7 @@ def _of_one_run(spec: SwarmSpec) -> Bound:
         if times:
             asked = times * calls_of(agent) + agent.auto_generate_prompt
             calls += asked
-            entries += asked + times * tool_calls_of(agent)
+            entries += asked + (times * tool_calls_of(agent) if agent.sources else 0)
             tokens += asked * agent.max_tokens
             characters += len(agent.system_prompt or "") + len(spec.rules or "") + len(agent.role)
     onward = [_of_one_run(wider) for wider in kind.onward(spec)]
@@ -91,13 +91,16 @@ def _of_one_run(spec: SwarmSpec) -> Bound:
     )
 
 
-def ceilings_of(spec: SwarmSpec, budgets: Iterable[Budget] = (), prices: Mapping[str, Price] | None = None) -> Ceilings:
+def ceilings_of(
+    spec: SwarmSpec, budgets: Iterable[Budget] = (), prices: Mapping[str, Price] | None = None, *, bound: Bound | None = None
+) -> Ceilings:
     """Return what a run of ``spec`` may use: the least of what its type can use, its own budget and ``budgets``.
 
-    ``prices`` are by the spec's model names, those that are known. Raises InvalidError ``price_unknown`` where money is bounded and
-    a model has no price, ``budget_too_small`` where not even the first call would fit.
+    ``bound`` is that of the spec, where it is known already; ``prices`` are by the spec's model names, those that are known.
+    Raises InvalidError ``price_unknown`` where money is bounded and a model has no price, ``budget_too_small`` where not even
+    the first call would fit.
     """
-    bound, given = bound_of(spec), [budget for budget in (spec.budget, *budgets) if budget is not None]
+    bound, given = bound or bound_of(spec), [budget for budget in (spec.budget, *budgets) if budget is not None]
     cost = min((budget.cost for budget in given if budget.cost is not None), key=Decimal, default=None)
     seconds = min((budget.seconds for budget in given if budget.seconds is not None), key=Decimal, default=None)
     read = [budget.input_tokens for budget in given if budget.input_tokens is not None]
@@ -146,8 +149,7 @@ def _refuse_too_small(spec: SwarmSpec, ceilings: Ceilings) -> None:
         )
 
 
-def ledger_of(spec: SwarmSpec, ceilings: Ceilings) -> Ledger | None:
-    """Return the ledger of a run, or None where its type cannot reach its ceilings."""
-    bound = bound_of(spec)
+def ledger_of(bound: Bound, ceilings: Ceilings) -> Ledger | None:
+    """Return the ledger of a run that uses ``bound`` at most, or None where it cannot reach its ceilings."""
     is_bounded = ceilings.calls < bound.calls or ceilings.output_tokens < bound.output_tokens
     return Ledger(ceilings) if is_bounded or ceilings.input_tokens is not None or ceilings.cost is not None else None

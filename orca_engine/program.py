@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 
 from orca_engine import schema
-from orca_engine.bounds import bound_of, cast, ceilings_of, ledger_of, runs_of, settled, speakers, type_of
+from orca_engine.bounds import Bound, bound_of, cast, ceilings_of, ledger_of, runs_of, settled, speakers, type_of
 from orca_engine.item import Item
 from orca_engine.ledger import Ledger
 from orca_engine.machine import Program
@@ -42,8 +42,11 @@ def output_tokens_at_most(spec: SwarmSpec) -> int:
     return bound_of(spec).output_tokens
 
 
-def admit(spec: SwarmSpec) -> None:
-    """Raise InvalidError if this engine cannot run ``spec`` exactly as it is written; the detail names the field."""
+def admit(spec: SwarmSpec) -> Bound:
+    """Return what a run of ``spec`` uses at most.
+
+    Raises InvalidError if this engine cannot run it exactly as it is written; the detail names the field.
+    """
     spec = settled(spec)
     _admit_agents(spec)
     _admit_fields(spec)
@@ -61,6 +64,7 @@ def admit(spec: SwarmSpec) -> None:
             "too_many_calls",
             f"max_loops: this swarm would make up to {bound.entries} calls, of models and tools; at most {ENTRIES_MAX} are allowed",
         )
+    return bound
 
 
 def _admit_agents(spec: SwarmSpec) -> None:
@@ -101,13 +105,13 @@ def _admit_tools(agent: AgentSpec, where: str) -> None:
         schema.refuse(agent.response_schema, f"{where}.response_schema")
 
 
-def program_of(item: Item) -> Program[Ended]:
-    """Return the program of ``item``, to be run by a Machine.
+def program_of(item: Item, admitted: Bound | None = None) -> Program[Ended]:
+    """Return the program of ``item``, to be run by a Machine; ``admitted`` is what ``admit`` gave for its spec, if it was asked.
 
     Raises InvalidError as ``admit`` and ``ceilings_of`` do, before anything runs.
     """
-    admit(item.spec)
-    ledger = ledger_of(item.spec, item.ceilings or ceilings_of(item.spec))
+    bound = admitted or admit(item.spec)
+    ledger = ledger_of(bound, item.ceilings or ceilings_of(item.spec, bound=bound))
     return _run(replace(item, spec=settled(item.spec)), ledger)
 
 

@@ -35,6 +35,8 @@ class Toolbox:
 
     def ends_with(self, calls: Sequence[ToolCall]) -> bool:
         """Whether one of ``calls`` is for the caller, who must go on."""
+        if not calls:
+            return False
         functions = {tool.name for tool in self.tools} - set(self.sources or ())
         return any(call.name in functions for call in calls)
 

@@ -52,7 +52,10 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return bool(-MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER)
     if kind is dict:
-        return all(type(key) is str and key.isascii() and _is_plain(member) for key, member in value.items())
+        for key, member in value.items():
+            if type(key) is not str or not key.isascii() or not (type(member) is str or _is_plain(member)):
+                return False
+        return True
     if kind is list:
         return all(map(_is_plain, value))
     return kind is float and _NO_EXPONENT.fullmatch(repr(value)) is not None

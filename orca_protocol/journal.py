@@ -38,7 +38,8 @@ class Path(NamedTuple):
     tool: int = 0
 
     def __str__(self) -> str:
-        return ".".join(map(str, self))
+        loop, step, visit, turn, tool = self
+        return f"{loop}.{step}.{visit}.{turn}.{tool}"
 
 
 class Stop(Strict):

@@ -185,7 +185,7 @@ class _Call:
 
     def _record(self, started: datetime, begun: float, outcome: str) -> None:
         elapsed = max(0, round((self._clock.monotonic() - begun) * 1000))
-        self.attempts.append(Attempt(started=stamp(started), duration_ms=elapsed, outcome=outcome))
+        self.attempts.append(Attempt.made_of({"started": stamp(started), "duration_ms": elapsed, "outcome": outcome}))
 
     def _deliver(self, piece: str) -> None:
         self.delivered = True
@@ -195,7 +195,7 @@ class _Call:
 
 def stamp(moment: datetime) -> str:
     """Return ``moment`` as RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _error(state: RetryCallState) -> BaseException:

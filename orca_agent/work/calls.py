@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orca_agent.models.registry import Registry
+from orca_agent.models.registry import Registry, Resolution
 from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
 from orca_agent.observe.secrets import Secrets
 from orca_agent.store.journal import Hold, Journal, Lost
@@ -59,7 +59,8 @@ class ModelCalls:
         self._clock = clock
         self._lost = lost
         self._begun: dict[Path, float] = {}
-        self._announced: set[str] = set()
+        #: what names of models stand for, in this run from its first call on
+        self._found: dict[str, Resolution] = {}
         self._steps = Steps()
 
     async def intend(self, calls: Sequence[Call]) -> None:
@@ -127,9 +128,9 @@ class ModelCalls:
 
     async def _ask(self, call: Call) -> Asked:
         request = call.asked
-        found = await self._registry.resolve(request.model)
-        if request.model not in self._announced:
-            self._announced.add(request.model)
+        found = self._found.get(request.model)
+        if found is None:
+            found = self._found[request.model] = await self._registry.resolve(request.model)
             self._on_event(ModelResolved(request.model, found.provider.name, found.model, found.alias is not None))
 
         stream = self._secrets.stream(lambda text: self._on_event(Delta(call.path, call.name, text))) if self._follow else None

@@ -16,7 +16,7 @@ from orca_agent.work.calls import ModelCalls
 from orca_agent.work.events import OnEvent, RunStarted
 from orca_agent.work.items import ceilings_kept
 from orca_agent.work.live import LiveRun
-from orca_engine.bounds import ceilings_of
+from orca_engine.bounds import Bound, ceilings_of
 from orca_engine.item import Item
 from orca_engine.machine import Machine
 from orca_engine.program import admit, output_of, program_of
@@ -94,11 +94,11 @@ class Runner:
         for a spec this node cannot run, InputAwaitedError where somebody must answer first, and what the journal raises.
         """
         refuse_secrets(self._secrets, item, spec)
-        admit(item.spec)
+        bound = admit(item.spec)
         found = await self._journal.latest(item.id) if resume else None
-        run = found or await self._new_run(item, spec, timeout, budgets)
+        run = found or await self._new_run(item, spec, bound, timeout, budgets)
         item = replace(item, ceilings=ceilings_kept(run))
-        machine: Machine[Ended] = Machine(program_of(item))
+        machine: Machine[Ended] = Machine(program_of(item, bound))
         try:
             if found is not None:
                 return await self._complete(item, machine, run, await self._journal.take(run.id), said)
@@ -144,20 +144,20 @@ class Runner:
         finally:
             await beginning  # where it failed, that is the reason of whatever failed after it
 
-    async def _new_run(self, item: Item, spec: bytes, timeout: float | None, budgets: Sequence[Budget]) -> RunRecord:
+    async def _new_run(self, item: Item, spec: bytes, bound: Bound, timeout: float | None, budgets: Sequence[Budget]) -> RunRecord:
         await self._resolve_models(item)
-        ceilings = await self._ceilings(item, budgets)
+        ceilings = await self._ceilings(item, bound, budgets)
         started = self._clock.now().timestamp()
         ends = [float(seconds) for seconds in (timeout, ceilings.seconds) if seconds is not None]
         deadline = started + min(ends) if ends else None
         stated = ceilings.model_dump_json(exclude_none=True)
         return RunRecord(str(uuid.uuid4()), item.id, spec, started, deadline, ceilings=stated)
 
-    async def _ceilings(self, item: Item, budgets: Sequence[Budget]) -> Ceilings:
+    async def _ceilings(self, item: Item, bound: Bound, budgets: Sequence[Budget]) -> Ceilings:
         given = [budget for budget in (item.spec.budget, *budgets) if budget is not None]
         is_money_bounded = any(budget.cost is not None for budget in given)
         prices = await self._registry.known_prices(item.spec.model_names) if is_money_bounded else {}
-        return ceilings_of(item.spec, budgets, prices)
+        return ceilings_of(item.spec, budgets, prices, bound=bound)
 
     async def _resolve_models(self, item: Item) -> None:
         self._reach.refuse_others(item.spec)

@@ -174,9 +174,7 @@ async def test_a_cancel_ends_the_run_and_keeps_what_was_answered(bench: Bench) -
     assert (finished.output.status, finished.output.stopped) == ("partial", "cancelled")
 
 
-async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run and first intent, four times an answer and the next intent, the last answer, the end."""
     batches: list[int] = []
 
