@@ -2,7 +2,8 @@
 
 Each process has a PostgreSQL, model servers and folders of its own, so nothing is shared and nothing collides. A module is not torn
 apart, or what its tests share would be built twice. Networks of a dozen processes are one piece, because two at once would starve
-each other on two cores; the tests on Kubo's daemons are one, because they share two. What remains keeps its random order.
+each other on two cores; the tests on Kubo's daemons are one, because they share two. The tests of `make kills`, minutes each, are a
+piece each: they share a helper that is made in a second. What remains keeps its random order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+#: tests of one module that are handed out one by one
+APART = "tests/walk/test_kills.py::test_every_write_"
 #: folders that stay together; and what begins first, because it takes longest
 TOGETHER = ("tests/network/", "tests/integration/kubo/")
 FIRST = ("tests/network/", "tests/walk/", "tests/integration/")
@@ -29,6 +32,8 @@ class Spreading(LoadScopeScheduling):
 
 def piece_of(nodeid: str) -> str:
     """The name of the piece that a test belongs to."""
+    if nodeid.startswith(APART):
+        return nodeid
     return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 

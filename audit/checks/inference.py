@@ -3,6 +3,9 @@
 Exact comparison is a promise only between equal arithmetic: same weights digest, engine build, sampler and numerics id.
 Anything else is ``not_measured``. A difference counts only when two decodes of our own agree with each other. Hosted
 models cannot be decoded again by anyone: ``closed_model``. Journaled failures are taken as the node told them.
+
+Log probabilities that a journal holds need not be equal to the last bit: the engine takes the logarithm from the machine's C
+library, and those round differently, one value in a few hundred, which the few values in a numerics id may not show.
 """
 
 from __future__ import annotations
@@ -17,12 +20,16 @@ from audit.finding import Finding
 from audit.ports import Redecoder
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 from orca_protocol.journal import Entry, Path
-from orca_protocol.model import Answer, ModelIdentity, Usage
+from orca_protocol.model import Answer, ModelIdentity, TokenLogprob, Usage
 
 T = TypeVar("T")
 
 #: fields of an identity that must be equal for exact comparison to mean anything
 _ARITHMETIC = ("digest", "engine", "numerics", "sampler")
+#: how far two log probabilities may be apart: a hundred times what rounding does, and nothing that a forger could use
+_ROUNDING = 1e-4
+#: smaller ones count as this: near the least number of 32 bits, a probability has few digits left, or none
+_LEAST = -80.0
 
 
 async def check_inference(case: Case) -> Finding:
@@ -67,10 +74,10 @@ async def _decode_again(entry: Entry, claimed: Answer, redecoder: Redecoder) -> 
     model = claimed.model.model
     _refuse_other_arithmetic(claimed.model, await _own(redecoder.identity(model)))
     first = await _own(redecoder.decode(entry.asked, model))
-    if _said(first) == _said(claimed):
+    if _are_alike(claimed, first):
         return _length(first)
     second = await _own(redecoder.decode(entry.asked, model))
-    if _said(second) != _said(first):
+    if not _are_alike(first, second):
         raise UnavailableError("decode_unstable", "two decodes on this node differ from each other, so it cannot judge others")
     raise InvalidError("answer_differs", f"path {Path(*entry.path)} ({entry.name!r}): {_difference(claimed, first)}")
 
@@ -95,6 +102,10 @@ def _said(answer: Answer) -> tuple[str, tuple[int, ...] | None, str, Usage | Non
     return answer.content, answer.tokens, answer.finish_reason, answer.usage
 
 
+def _are_alike(one: Answer, other: Answer) -> bool:
+    return _said(one) == _said(other) and _unlike(one.logprobs or (), other.logprobs or ()) is None
+
+
 def _length(answer: Answer) -> int:
     return len(answer.tokens or ())
 
@@ -108,7 +119,23 @@ def _difference(claimed: Answer, ours: Answer) -> str:
             return f"the text differs from character {place} on"
     if claimed.usage != ours.usage:
         return f"the usage is {_counts(claimed)} in the journal and {_counts(ours)} when decoded again"
-    return "the answer is cut or continued differently"
+    return _unlike(claimed.logprobs or (), ours.logprobs or ()) or "the answer is cut or continued differently"
+
+
+def _unlike(claimed: Sequence[TokenLogprob], ours: Sequence[TokenLogprob]) -> str | None:
+    """Return the first difference between log probabilities that no rounding explains."""
+    for place, (theirs, own) in enumerate(zip(claimed, ours, strict=False)):
+        if not math.isclose(_value(theirs), _value(own), rel_tol=0, abs_tol=_ROUNDING):
+            return f"the log probability of token {place} is {theirs.logprob} in the journal and {own.logprob} when decoded again"
+        if theirs.token != own.token:
+            return f"the text of token {place} beside its log probability is another when decoded again"
+    if len(claimed) != len(ours):
+        return f"there are {len(claimed)} log probabilities in the journal and {len(ours)} when decoded again"
+    return None
+
+
+def _value(said: TokenLogprob) -> float:
+    return max(float(said.logprob), _LEAST)
 
 
 def _counts(answer: Answer) -> str:

@@ -121,11 +121,12 @@ class Decoded:
     """What one decode produced.
 
     ``tokens`` holds one id per piece of text: where a character takes several tokens, the engine reports the last of them
-    only, and the text itself pins the others' bytes. The end-of-turn token has no text and no id here. ``logprobs`` are the
-    engine's floats, with the alternatives it weighed.
+    only, and the text itself pins the others' bytes. The end-of-turn token has no text and no id here. ``pieces`` are those
+    texts. ``logprobs`` are the engine's floats, with the alternatives it weighed: before temperature, sampler and grammar.
     """
 
     text: str
+    pieces: tuple[str, ...]
     tokens: tuple[int, ...]
     logprobs: tuple[tuple[tuple[int, float], ...], ...]
     finish_reason: str
@@ -210,6 +211,7 @@ class _Collected:
         self._on_piece = on_piece
         #: whether the first character is still to show that the engine holds to a schema
         self._is_checked = not is_json
+        self._text: list[str] = []
         self._pieces: list[str] = []
         self._steps: list[tuple[tuple[int, float], ...]] = []
         self._finish: str | None = None
@@ -224,6 +226,7 @@ class _Collected:
         for choice in chunk["choices"]:
             self._finish = choice["finish_reason"] or self._finish
             for step in (choice.get("logprobs") or {}).get("content") or ():
+                self._pieces.append(step["token"])
                 chosen = (step["id"], step["logprob"])
                 self._steps.append((chosen, *((other["id"], other["logprob"]) for other in step["top_logprobs"])))
             piece = choice["delta"].get("content")
@@ -233,7 +236,7 @@ class _Collected:
                 )
                 return True
             if piece:
-                self._pieces.append(piece)
+                self._text.append(piece)
                 self._on_piece(piece)
         usage = chunk.get("usage")
         if usage is not None:
@@ -254,7 +257,7 @@ class _Collected:
         if self._finish is None or self._usage is None:
             raise UnavailableError("engine_failed", "the local engine stopped without a finish reason")
         tokens = tuple(step[0][0] for step in self._steps)
-        return Decoded("".join(self._pieces), tokens, tuple(self._steps), self._finish, self._usage)
+        return Decoded("".join(self._text), tuple(self._pieces), tokens, tuple(self._steps), self._finish, self._usage)
 
 
 def engine() -> str:

@@ -16,13 +16,14 @@ from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, refuse_logprobs, shows_images
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
+from orca_agent.models.logprobs import token_logprob
 from orca_agent.models.memory import Fit, fit_of, need_of
 from orca_agent.models.schemas import ordered
 from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, ModelIdentity, ModelRequest
+from orca_protocol.model import Answer, ModelIdentity, ModelRequest, TokenLogprob
 
 T = TypeVar("T")
 
@@ -119,7 +120,6 @@ class LocalProvider:
             refuse_blind(("text",), model)
         if request.tools is not None:
             raise InvalidError("tools_unsupported", f"{model} was not made to call tools; name a hosted model for this agent")
-        refuse_logprobs(request, model)
         loop = asyncio.get_running_loop()
 
         def work(stop: Event) -> Answer:
@@ -132,7 +132,8 @@ class LocalProvider:
                     on_delta(piece)
 
             loaded = self._load(weights, model)
-            return _answer(loaded.decode(_body(request), on_piece, stop.is_set), self._identity(model, loaded))
+            decoded = loaded.decode(_body(request), on_piece, stop.is_set)
+            return _answer(decoded, self._identity(model, loaded), wants_logprobs=bool(request.logprobs))
 
         return await self._in_thread(work)
 
@@ -197,11 +198,17 @@ def _body(request: ModelRequest) -> dict[str, object]:
     }
 
 
-def _answer(decoded: Decoded, identity: ModelIdentity) -> Answer:
+def _answer(decoded: Decoded, identity: ModelIdentity, *, wants_logprobs: bool = False) -> Answer:
     return Answer(
         content=decoded.text,
         finish_reason=decoded.finish_reason,
         model=identity,
         usage=decoded.usage,
         tokens=decoded.tokens,
+        logprobs=_logprobs(decoded) or None if wants_logprobs else None,
     )
+
+
+def _logprobs(decoded: Decoded) -> tuple[TokenLogprob, ...]:
+    """Return one for each of ``tokens``: of a character of several tokens, what the engine says of the last."""
+    return tuple(token_logprob(piece, step[0][1]) for piece, step in zip(decoded.pieces, decoded.logprobs, strict=True))

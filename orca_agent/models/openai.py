@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, FiniteFloat, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, excerpt, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.listing import listed
+from orca_agent.models.logprobs import read_logprobs
 from orca_agent.models.prices import listed_facts
 from orca_agent.models.schemas import is_strict
 from orca_agent.models.sse import Event
@@ -117,7 +117,7 @@ class OpenAIProvider:
         if choice.message.refusal:
             raise InvalidError("model_refused", f"{self.name} declined to answer: {excerpt(choice.message.refusal)}")
         _take_calls(choice.message, calls)
-        content, logprobs = choice.message.content, _logprobs([choice.logprobs] if wants_logprobs else [], self.name)
+        content, logprobs = choice.message.content, read_logprobs([choice.logprobs] if wants_logprobs else [], self.name)
         return self._answer(content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
 
     async def _streamed(
@@ -136,7 +136,7 @@ class OpenAIProvider:
             raise UnavailableError("truncated_answer", f"{self.name} ended its stream without a finish reason")
         content, logprobs = (
             str(stream.text) if stream.text.started else None,
-            _logprobs(stream.logprobs if wants_logprobs else [], self.name),
+            read_logprobs(stream.logprobs if wants_logprobs else [], self.name),
         )
         return self._answer(content, stream.finish, stream.model, stream.usage, calls, logprobs)
 
@@ -245,33 +245,6 @@ def _take_calls(message: _Message, calls: Calls | None, *, is_piece: bool = Fals
             name=function.name,
             arguments=spelt(function.arguments),
         )
-
-
-class _Token(BaseModel):
-    token: str
-    logprob: FiniteFloat
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-_LOGPROBS = TypeAdapter(list[_Logprobs])
-
-
-def _logprobs(said: list[Any], where: str) -> tuple[TokenLogprob, ...] | None:
-    """Return the tokens of an answer in their order; None where the server gave none."""
-    given = [one for one in said if one is not None]
-    if not given:
-        return None
-    with readable(where):
-        tokens = [token for one in _LOGPROBS.validate_python(given) for token in one.content or ()]
-        return tuple(TokenLogprob(token=one.token, logprob=_decimal(one.logprob)) for one in tokens) or None
-
-
-def _decimal(value: float) -> str:
-    """Return a logarithm as a decimal string of at most twelve places."""
-    return f"{round(Decimal(repr(value)), 12).normalize():f}"
 
 
 class _Stream:

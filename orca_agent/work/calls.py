@@ -109,6 +109,8 @@ class ModelCalls:
             return Failure(
                 code="secret_in_answer", detail="the answer contains one of this node's own keys, which a proof must not hold"
             )
+        if clean is not result and isinstance(clean, Answer):  # its tokens would spell the secret piece by piece
+            return clean.model_copy(update={"logprobs": None})
         return clean
 
     async def record(self, call: Call, entry: Entry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.house.repository import ROOT
-from tests.spreading import FIRST, TOGETHER, piece_of, rank
+from tests.spreading import APART, FIRST, TOGETHER, piece_of, rank
 
 
 @pytest.mark.parametrize("folder", [*TOGETHER, *FIRST])
@@ -16,6 +16,13 @@ def test_a_folder_that_is_named_is_there(folder: str) -> None:
 def test_a_module_stays_whole_whatever_its_tests_are_called() -> None:
     module = "tests/unit/orca_agent/models/test_openai.py"
     assert piece_of(f"{module}::test_a[http://[::1]:8080/v1]") == piece_of(f"{module}::TestClass::test_b") == module
+
+
+def test_every_type_that_is_killed_at_every_write_is_a_piece_of_its_own() -> None:
+    module, _, beginning = APART.partition("::")
+    assert f"def {beginning}" in (ROOT / module).read_text()
+    assert piece_of(f"{APART}of_every_type[GroupChat]") != piece_of(f"{APART}of_every_type[MajorityVoting]")
+    assert piece_of(f"{module}::test_a") == module
 
 
 def test_networks_are_one_piece_and_go_first() -> None:

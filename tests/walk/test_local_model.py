@@ -34,7 +34,9 @@ pytestmark = [pytest.mark.local_model, pytest.mark.skipif(bool(missing()), reaso
 
 SPEC = {
     "task": "Name one thing that floats.",
-    "agents": [{"agent_name": "A", "model_name": NAME, "system_prompt": "You answer in a few words.", "max_tokens": 16}],
+    "agents": [
+        {"agent_name": "A", "model_name": NAME, "system_prompt": "You answer in a few words.", "max_tokens": 16, "logprobs": True}
+    ],
 }
 
 
@@ -70,6 +72,8 @@ def test_the_run_says_what_answered_and_counts_its_tokens(proved: Proved) -> Non
     assert entry.answer is not None
     assert entry.answer.model.digest == f"sha256:{LOCAL_MODELS[NAME].sha256}"
     assert entry.answer.model.numerics
+    assert entry.answer.logprobs is not None
+    assert "".join(one.token for one in entry.answer.logprobs) == entry.answer.content
 
 
 def test_an_honest_answer_is_decoded_again_in_another_process_and_found_equal(proved: Proved) -> None:
@@ -84,6 +88,20 @@ def test_an_honest_answer_is_decoded_again_in_another_process_and_found_equal(pr
         "inference": "valid",
     }
     assert 0 < found["inference"]["cost"]["tokens"] <= 16
+
+
+def test_an_invented_log_probability_is_refused(proved: Proved, tmp_path: Path) -> None:
+    files = read_tree(proved.folder)
+    (entry,) = read_journal(files["journal.jsonl"])
+    assert entry.answer is not None
+    assert entry.answer.logprobs is not None
+    surer = (entry.answer.logprobs[0].model_copy(update={"logprob": "-0.001"}), *entry.answer.logprobs[1:])
+    forged = entry.model_copy(update={"answer": entry.answer.model_copy(update={"logprobs": surer})})
+    key = load_key(proved.shell.home / "orca" / "id.json", network="none")
+    write_tree(package([forged], key=key, spec=files["spec.json"]), tmp_path / "forged")
+    found = checks(proved.shell.orca("verify", tmp_path / "forged", "--json"))
+    assert (found["inference"]["verdict"], found["inference"]["code"]) == ("mismatch", "answer_differs")
+    assert "the log probability of token 0 is -0.001 in the journal" in found["inference"]["detail"]
 
 
 def test_an_invented_answer_that_went_through_the_engine_and_was_signed_is_refused(proved: Proved, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from orca_agent.models.http import HttpClient, HttpSettings
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
 from orca_agent.models.tools import ToolNames
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
-from orca_protocol.model import Answer, ModelIdentity, Usage
+from orca_protocol.model import Answer, ModelIdentity, TokenLogprob, Usage
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.orca_agent.models.conftest import SMALL
 from tests.unit.orca_agent.models.requests import ABSURD, Sent, asked, events
@@ -421,6 +421,19 @@ async def test_logprobs_are_asked_for_and_kept_only_where_they_are_wanted(
     assert given == (WANTED if wants else None)
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(-3.4028234663852886e38, "-9999"), (-1e-20, "0"), (-0.1234567890123456, "-0.123456789012"), (1e-7, "0.0000001")],
+)
+async def test_a_logprob_of_any_size_is_kept_as_a_decimal(
+    provider: Provider, server: ScriptedServer, value: float, kept: str
+) -> None:
+    """llama.cpp's server writes the lowest float for a probability of 0."""
+    faulty(server, kind="raw", message=reply(logprobs={"content": [{"token": "x", "logprob": value}]}))
+    answer = await provider.complete("m", asked(logprobs=True), None)
+    assert answer.logprobs == (TokenLogprob(token="x", logprob=kept),)
+
+
 @pytest.mark.parametrize("said", [None, {}, {"content": None}])
 async def test_a_server_that_gives_no_logprobs_has_answered_all_the_same(
     provider: Provider, server: ScriptedServer, said: Any
@@ -429,7 +442,16 @@ async def test_a_server_that_gives_no_logprobs_has_answered_all_the_same(
     assert (await provider.complete("m", asked(logprobs=True), None)).logprobs is None
 
 
-@pytest.mark.parametrize("said", [{"content": [{"token": "he"}]}, {"content": [{"token": "x", "logprob": "much"}]}, [1]])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": [{"token": "he"}]},
+        {"content": [{"token": "x", "logprob": "much"}]},
+        {"content": [{"token": "x", "logprob": 1e300}]},
+        {"content": [{"token": "x" * 10_001, "logprob": -1}]},
+        [1],
+    ],
+)
 async def test_logprobs_that_cannot_be_read_are_a_malformed_answer(provider: Provider, server: ScriptedServer, said: Any) -> None:
     faulty(server, kind="raw", message=reply(logprobs=said))
     with pytest.raises(UnavailableError, match="malformed_answer"):

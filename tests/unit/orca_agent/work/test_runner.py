@@ -23,6 +23,7 @@ from orca_engine.item import Item
 from orca_engine.replay import replay
 from orca_protocol.budget import Budget
 from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.model import TokenLogprob
 from tests.fakes.scripted_model import ScriptedModel, agent_of
 
 KEY = "sk-this-is-a-secret-key"
@@ -279,6 +280,22 @@ async def test_an_answer_of_open_weights_is_never_edited_but_refused(bench: Benc
     finished = await bench.run(spec_of("A"))
     assert finished.output.output[0].error is not None
     assert finished.output.output[0].error.code == "secret_in_answer"
+
+
+async def test_a_struck_answer_loses_its_log_probabilities_whose_tokens_spell_the_secret(bench: Bench) -> None:
+    class Spelling(ScriptedModel):
+        async def complete(self, model: str, request: Any, on_delta: Any, images: Any = None) -> Any:
+            answer = await super().complete(model, request, on_delta)
+            tokens = [answer.content[at : at + 3] for at in range(0, len(answer.content), 3)]
+            spelt = tuple(TokenLogprob(token=token, logprob="-0.5") for token in tokens)
+            return answer.model_copy(update={"logprobs": spelt})
+
+    bench.model = Spelling(lambda model, request: f"my key is {KEY}" if agent_of(request) == "A" else "I have no key")
+    told, kept = [entry.answer for entry in (await bench.run(spec_of("A", "B"))).entries]
+    assert told is not None
+    assert kept is not None
+    assert (told.content, told.logprobs) == (f"my key is {STRUCK}", None)
+    assert "".join(one.token for one in kept.logprobs or ()) == "I have no key"
 
 
 @pytest.mark.parametrize("spelling", ["\\u0073k-this-is-a-secret-key", "sk-this-is-a-secret-key"])
