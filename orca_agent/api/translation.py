@@ -13,10 +13,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from orca_protocol.canonical import canonical, parse_json
+from orca_protocol.conversation import ChatTurn
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
-from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ChatTurn, Task, Text
+from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, Task, Text
 
 
 @dataclass(frozen=True, slots=True)
