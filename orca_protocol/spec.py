@@ -62,10 +62,12 @@ def _none_is_empty(value: Any) -> Any:
     return () if value is None else value
 
 
-Text = Annotated[str, Field(max_length=1_000_000)]
+#: characters of a text
+TEXT_MAX = 1_000_000
+Text = Annotated[str, Field(max_length=TEXT_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Loops = Annotated[int, Field(ge=1, le=1000)]
-Task = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Task = Annotated[str, Field(min_length=1, max_length=TEXT_MAX)]
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 
