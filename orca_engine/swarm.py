@@ -76,7 +76,7 @@ class Swarm:
         self._loops_before = loops_before
         self._images = None if image is None else (image,)
         self._ledger = ledger
-        self._conversation = [Message(role=turn.role, content=turn.content) for turn in item.spec.messages or ()]
+        self._conversation = [turn.message() for turn in item.spec.messages or ()]
         self.spec = item.spec
         self.agents = item.spec.agents
         self.loops = range(1, item.spec.max_loops + 1)
@@ -91,10 +91,11 @@ class Swarm:
     def opening(self, task: str | None = None) -> Transcript:
         """Return the transcript before anybody spoke, on the spec's task or another one. The image belongs to the task."""
         last = task or self.spec.task
-        opening = (*self._conversation, *(() if last is None else told(last)))
-        if self._images is None or not opening:  # a table has no one task to begin with
-            return Transcript(opening)
-        return Transcript((*opening[:-1], opening[-1].model_copy(update={"images": self._images})))
+        opening = [*self._conversation, *(() if last is None else told(last))]
+        if self._images is not None and opening:  # a table has no one task to begin with
+            asked = max(place for place, message in enumerate(opening) if message.role == "user")
+            opening[asked] = opening[asked].model_copy(update={"images": self._images})
+        return Transcript(tuple(opening))
 
     async def visit(
         self, agent: AgentSpec, transcript: Transcript, *, loop: int, step: int, place: int = 0, after: Sequence[Message] = ()

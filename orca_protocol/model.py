@@ -43,14 +43,19 @@ Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
 
 
+#: the provider's own id of a call; its result names it
+CallId = Annotated[str, Field(min_length=1, max_length=200)]
+CalledName = Annotated[str, Field(min_length=1, max_length=200)]
+#: as the model wrote them: meant to be a JSON object
+Arguments = Annotated[str, Field(max_length=1_000_000)]
+
+
 class ToolCall(Strict):
     """A tool that a model wants called."""
 
-    #: the provider's own id of the call; its result names it
-    id: Annotated[str, Field(min_length=1, max_length=200)]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    #: as the model wrote them: meant to be a JSON object
-    arguments: Annotated[str, Field(max_length=1_000_000)]
+    id: CallId
+    name: CalledName
+    arguments: Arguments
 
 
 class Image(Strict):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orca_protocol.budget import Budget
+from orca_protocol.conversation import ChatTurn, broken_at
 from orca_protocol.documents import read
 from orca_protocol.model import Strict, ToolDefinition
 from orca_protocol.world import Source
@@ -61,10 +62,12 @@ def _none_is_empty(value: Any) -> Any:
     return () if value is None else value
 
 
-Text = Annotated[str, Field(max_length=1_000_000)]
+#: characters of a text
+TEXT_MAX = 1_000_000
+Text = Annotated[str, Field(max_length=TEXT_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Loops = Annotated[int, Field(ge=1, le=1000)]
-Task = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Task = Annotated[str, Field(min_length=1, max_length=TEXT_MAX)]
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 
@@ -119,13 +122,6 @@ class AgentSpec(Strict):
         if self.mcp_servers is None and self.mcp_url is None:  # asked for very often, and nearly always so
             return ()
         return tuple(dict.fromkeys((*(self.mcp_servers or ()), *(() if self.mcp_url is None else (self.mcp_url,)))))
-
-
-class ChatTurn(Strict):
-    """Something that was said before the task."""
-
-    role: Literal["user", "assistant"]
-    content: Task
 
 
 class LeadSpec(Strict):
@@ -187,7 +183,7 @@ class SwarmSpec(Strict):
     task: Task | None = None
     #: the swarm runs once for each, or as its type says
     tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)] | None = None
-    #: a conversation before the task; without a task its last message is the task
+    #: a conversation before the task; without a task, what the user said last is the task
     messages: Annotated[tuple[ChatTurn, ...], Field(min_length=1, max_length=1000)] | None = None
     img: Text | None = None
     #: false: the answer holds only the messages of the last step
@@ -233,18 +229,21 @@ class SwarmSpec(Strict):
             return self
         if self.messages[0].role != "user":
             raise ValueError("messages[0].role: a conversation begins with the user")
-        if self.task is None and self.tasks is None and self.messages[-1].role != "user":
-            raise ValueError(f"messages[{len(self.messages) - 1}].role: without a task the last message is the user's")
+        broken = broken_at(self.messages)
+        if broken is not None:
+            raise ValueError(f"messages[{broken[0]}].{broken[1]}")
+        if self.task is None and self.tasks is None and self.messages[-1].role == "assistant":
+            raise ValueError(f"messages[{len(self.messages) - 1}].role: without a task the last message is the user's or a tool's")
         return self
 
     @property
     def asked(self) -> str:
-        """What one run is to do: the task, or without one the last of the messages; RuntimeError for ``tasks``."""
+        """What one run is to do: the task, or without one what the user said last; RuntimeError for ``tasks``."""
         if self.task is not None:
             return self.task
         if self.tasks is not None or self.messages is None:
             raise RuntimeError("a spec with tasks is not one run")
-        return self.messages[-1].content
+        return next(turn.content or "" for turn in reversed(self.messages) if turn.role == "user")
 
     @property
     def model_names(self) -> tuple[str, ...]:

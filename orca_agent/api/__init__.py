@@ -11,7 +11,8 @@ page          /docs
 services      what every router is handed
 access        who may ask
 waiting       for the end of a run, or of its caller's patience
-translation   requests of the Swarms API in our terms; chat_wire: those of the OpenAI API, and its answers
+translation   requests of the Swarms API in our terms
+chat_wire     those of the OpenAI API; chat_messages: what they say; chat_answer: what they are answered
 streams       server-sent events; swarm_stream, and chat's own: those of the two APIs; retelling: text that was sent already
 followers     how many of them there are
 envelope      errors in the OpenAI API's form

@@ -3,6 +3,7 @@
 The answer's ``id`` is the run's: ``/v1/runs/{id}`` reads it, ``/v1/runs/{id}/proof`` proves it. A stream sends the run's own
 deltas as they come. What was sent cannot be taken back: when a call is made again after text was sent, the stream goes on as
 long as the new text begins like the old one, and else ends with an error; the run goes on and its output can be read.
+Calls of functions are told at the end, each whole: until then it is not certain which of them count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orca_agent.api.chat_wire import ChatRequest, Said, chat_completion, chat_in, head, said_in
+from orca_agent.api.chat_answer import Said, call_document, chat_completion, head, said_in, unfulfilled
+from orca_agent.api.chat_wire import Asked, ChatRequest, chat_in
 from orca_agent.api.envelope import Enveloped, envelope, enveloped
 from orca_agent.api.followers import Followers
 from orca_agent.api.retelling import Retelling
@@ -40,15 +42,15 @@ def routes(services: Services, followers: Followers) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Ask one model, in the OpenAI API's terms."""
         refuse_other_media(request)
-        wanted = await asyncio.to_thread(chat_in, await request.body())
+        asked = await asyncio.to_thread(chat_in, await request.body())
         kept = is_kept(request)
-        if wanted.stream:
+        if asked.is_streamed:
             followers.admit()
-        stored = await store(request, services, wanted.spec())
-        if wanted.stream:
-            return ChatStream(services, followers, stored, wanted, kept=kept)
+        stored = await store(request, services, asked.spec)
+        if asked.is_streamed:
+            return ChatStream(services, followers, stored, asked, kept=kept)
         await until_ended(request, services, [stored], kept=kept)
-        ended, said = await _answered(services, stored.run_id)
+        ended, said = await _answered(services, stored.run_id, asked)
         return respond(json_answer(200, chat_completion(ended, said)))
 
     extra = {**body_schema(ChatRequest), "parameters": [IDEMPOTENCY, ON_DISCONNECT]}
@@ -56,11 +58,14 @@ def routes(services: Services, followers: Followers) -> APIRouter:
     return router
 
 
-async def _answered(services: Services, run_id: str) -> tuple[Finished, Said]:
+async def _answered(services: Services, run_id: str, asked: Asked) -> tuple[Finished, Said]:
     """Return the run and what the model said. Raises what became of it instead."""
     ended = await ended_run(services, run_id)
     said = said_in(ended)
     if said is not None:
+        wrong = unfulfilled(said, asked.parameters)
+        if wrong is not None:
+            raise InvalidError("run_error", f"run {run_id}: {wrong}")
         return ended, said
     code = {"cancelled": "run_cancelled", "deadline": "run_deadline"}.get(ended.output.stopped or "", "run_error")
     failures = [message.error for message in ended.output.output if message.error is not None]
@@ -71,13 +76,13 @@ async def _answered(services: Services, run_id: str) -> tuple[Finished, Said]:
 class ChatStream(Stream):
     """The answer to who wants the tokens as they come."""
 
-    def __init__(self, services: Services, followers: Followers, stored: Stored, wanted: ChatRequest, *, kept: bool) -> None:
+    def __init__(self, services: Services, followers: Followers, stored: Stored, asked: Asked, *, kept: bool) -> None:
         super().__init__(services, followers, stored.run_id)
         self._stored = stored
-        self._wanted = wanted
+        self._asked = asked
         self._kept = kept
         self._head: dict[str, Any] = {}
-        self._model = wanted.model
+        self._model = asked.model
         self._text = Retelling()
 
     def refused(self, error: OrcaError) -> Response:
@@ -90,23 +95,25 @@ class ChatStream(Stream):
             await leave(self.services, [self._stored])
 
     async def frames(self) -> AsyncGenerator[bytes]:
-        """Yield a chunk for each piece of text, then why it ended, then the usage if it is wanted."""
+        """Yield a chunk for each piece of text, for each call, then why it ended, then the usage if it is wanted."""
         started = (await self.services.queue.state(self.run_id)).run.started
         try:
             async with aclosing(batches(self.services, self.run_id)) as following:
                 async for batch in following:
                     new = "".join(map(self._new_text, batch))
                     yield self._piece(started, new) if new else b""
-            _, said = await _answered(self.services, self.run_id)
-            rest = self._text.whole(said.content)
-            yield self._piece(started, rest) if rest or not self._head else b""
+            _, said = await _answered(self.services, self.run_id, self._asked)
+            rest = self._text.whole(said.content or "")
+            yield self._piece(started, rest if said.content is not None else None) if rest or not self._head else b""
         except OrcaError as error:
             if not self._head:
                 raise
             yield _data(envelope(error))
             return
+        for place, call in enumerate(said.calls):
+            yield self._chunk({"tool_calls": [{"index": place, **call_document(call)}]}, None)
         yield self._chunk({}, said.finish)
-        if self._wanted.has_usage:
+        if self._asked.has_usage:
             yield _data({**self._head, "choices": [], "usage": said.usage})
         yield b"data: [DONE]\n\n"
 
@@ -118,7 +125,7 @@ class ChatStream(Stream):
             self._text.begin_again()
         return self._text.add(json.loads(event.body)["text"]) if event.kind == "delta" else ""
 
-    def _piece(self, started: float, text: str) -> bytes:
+    def _piece(self, started: float, text: str | None) -> bytes:
         if self._head:
             return self._chunk({"content": text}, None)
         self._head = {**head(self.run_id, started, self._model), "object": "chat.completion.chunk"}
@@ -126,7 +133,7 @@ class ChatStream(Stream):
 
     def _chunk(self, delta: dict[str, Any], finish: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return _data({**self._head, "choices": [choice], **({"usage": None} if self._wanted.has_usage else {})})
+        return _data({**self._head, "choices": [choice], **({"usage": None} if self._asked.has_usage else {})})
 
 
 def _data(document: dict[str, Any]) -> bytes:

@@ -13,18 +13,20 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from orca_protocol.canonical import canonical, parse_json
+from orca_protocol.conversation import ChatTurn
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
-from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ChatTurn, Task, Text
+from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, Task, Text
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What to do instead of a field, and the values of it that ask for nothing. Without ``instead`` the others are carried over."""
+    """What to do instead of a field; its values that ask for nothing, and those that are carried over: without ``instead``, all."""
 
     instead: str | None
     harmless: tuple[Any, ...] = ()
+    carried: tuple[Any, ...] = ()
 
 
 Refusals = Mapping[str, Refusal]
@@ -161,11 +163,15 @@ def without(document: Mapping[str, Any], refusals: Refusals, where: str) -> dict
     kept = {name: value for name, value in document.items() if value is not None}
     for name in kept.keys() & refusals.keys():
         refusal = refusals[name]
-        if any(type(kept[name]) is type(value) and kept[name] == value for value in refusal.harmless):
+        if _is_among(kept[name], refusal.harmless):
             del kept[name]
-        elif refusal.instead is not None:
+        elif refusal.instead is not None and not _is_among(kept[name], refusal.carried):
             raise InvalidError("field_unsupported", f"{where}{name}: {refusal.instead}")
     return kept
+
+
+def _is_among(given: Any, values: tuple[Any, ...]) -> bool:
+    return any(type(given) is type(value) and given == value for value in values)
 
 
 def _agent(agent: Any, where: str) -> Any:

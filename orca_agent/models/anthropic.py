@@ -3,7 +3,8 @@
 System turns are taken out of the conversation, in order, and turns of the same role that follow each other are merged, as the
 API wants. It knows no seed: the request's is not sent. A temperature above 1 is refused rather than quietly lowered. Stop
 reasons come out in the words of the other providers where they mean the same. A schema is sent as far as it can be enforced; one
-with an open object cannot, and the engine alone judges by it.
+with an open object cannot, and the engine alone judges by it. Tools that earlier turns have called are declared, as the API wants,
+also where none is offered.
 """
 
 from __future__ import annotations
@@ -129,6 +130,9 @@ def _body(model: str, request: ModelRequest, names: ToolNames, images: Images) -
         body["system"] = "\n\n".join(system)
     if request.tools is not None:
         body["tools"] = [_offered(tool, names) for tool in request.tools]
+    elif called := dict.fromkeys(call.name for message in request.messages for call in message.tool_calls or ()):
+        body["tools"] = [{"name": names.sent(name), "input_schema": {"type": "object"}} for name in called]
+        body["tool_choice"] = {"type": "none"}
     if request.response_schema is not None and is_closed(schema := loosened(request.response_schema)):
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     return body

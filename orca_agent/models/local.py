@@ -118,7 +118,7 @@ class LocalProvider:
         weights = self._weights(model)
         if shows_images(request):
             refuse_blind(("text",), model)
-        if request.tools is not None:
+        if request.tools is not None or any(message.tool_calls for message in request.messages):
             raise InvalidError("tools_unsupported", f"{model} was not made to call tools; name a hosted model for this agent")
         loop = asyncio.get_running_loop()
 

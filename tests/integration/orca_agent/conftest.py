@@ -9,6 +9,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 import pytest_asyncio
+from openai import AsyncOpenAI
 from pydantic import SecretStr
 
 from orca.postgres import EmbeddedPostgres
@@ -35,6 +36,13 @@ async def shared(own_database: str) -> AsyncIterator[Service]:
     """The service."""
     async with service(own_database, model=Talker(), attempts=2, api_key=SecretStr(KEY), heartbeat_seconds=0.2) as made:
         made.client.headers["x-api-key"] = KEY
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(shared: Service) -> AsyncIterator[AsyncOpenAI]:
+    """The OpenAI API's own client, as it comes."""
+    async with AsyncOpenAI(base_url=f"{shared.address}/v1", api_key=KEY) as made:
         yield made
 
 

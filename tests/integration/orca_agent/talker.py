@@ -26,7 +26,7 @@ class Talker(ScriptedModel):
     def reset(self) -> None:
         """Forget what was asked, and every script."""
         self.reply, self.listing_error, self.has_usage, self.finish_reason = None, None, True, "stop"
-        for kept in (self.latency, self.failures, self.calls, self.answered, self.scripts, self.images):
+        for kept in (self.latency, self.failures, self.calls, self.answered, self.scripts, self.images, self.tool_calls):
             kept.clear()
         self.gate = None
 

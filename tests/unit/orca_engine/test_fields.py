@@ -12,11 +12,11 @@ import pytest
 
 from orca_engine.bounds import ceilings_of
 from orca_protocol.budget import Budget
+from orca_protocol.conversation import ChatTurn
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import ToolDefinition
 from orca_protocol.spec import (
     AgentSpec,
-    ChatTurn,
     Condition,
     EdgeSpec,
     FunctionTool,
@@ -66,6 +66,12 @@ def nodes(*places: tuple[str, str]) -> Spec:
 
 def tool(name: str = "book", **fields: Any) -> Spec:
     return of_agent(tools_list_dictionary=[{"type": "function", "function": {"name": name, **fields}}])
+
+
+def called(results: tuple[str, str] = ("c1", "c2"), arguments: str = "{}") -> Spec:
+    calls = [{"id": name, "name": "book", "arguments": arguments} for name in ("c1", "c2")]
+    returned = [{"role": "tool", "tool_call_id": name, "content": "done"} for name in results]
+    return swarm(messages=[{"role": "user", "content": "ONE"}, {"role": "assistant", "tool_calls": calls}, *returned])
 
 
 PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
@@ -154,6 +160,8 @@ PAIRS: dict[type[Any], dict[str, tuple[Spec, Spec]]] = {
             swarm(messages=[{"role": "user", "content": "ONE"}]),
             swarm(messages=[{"role": "user", "content": "TWO"}]),
         ),
+        "tool_calls": (called(arguments="{}"), called(arguments='{"seats": 2}')),
+        "tool_call_id": (called(("c1", "c2")), called(("c2", "c1"))),
     },
     FunctionTool: {"function": (tool(), tool("other"))},
     ToolDefinition: {

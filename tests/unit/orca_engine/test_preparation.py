@@ -31,6 +31,18 @@ def test_a_run_of_each_task_shares_the_one_image() -> None:
     assert [type(call.request) for call in world.asked] == [ImageRequest, ModelRequest, ModelRequest]
 
 
+def test_the_image_stands_with_what_the_user_said_last_not_with_what_a_tool_returned() -> None:
+    before = [
+        {"role": "user", "content": "Book what you see."},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "name": "book", "arguments": "{}"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "booked"},
+    ]
+    world = World(item_of(agents=[agent("A")], img=URL, messages=before, task=None))
+    world.run()
+    shown = [(message.role, message.images) for message in world.asked[-1].asked.messages]
+    assert shown == [("system", None), ("user", (IMAGE.image,)), ("assistant", None), ("tool", None)]
+
+
 def test_without_the_image_nobody_speaks_and_the_run_says_why() -> None:
     world = World(item_of(agents=[agent("A"), agent("B", auto_generate_prompt=True)], swarm_type="ConcurrentWorkflow", img=URL))
     refused = Failure(code="image_refused", detail="a private address")

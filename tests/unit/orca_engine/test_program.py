@@ -159,6 +159,21 @@ def test_two_assistant_messages_in_a_row_are_parted() -> None:
     assert [message.content for message in request.messages][1:] == ["u", "a", GO_ON, "b", "TASK"]
 
 
+def test_what_was_called_before_and_what_it_returned_reach_the_model_as_such() -> None:
+    call = {"id": "c1", "name": "book", "arguments": '{"seats": 2}'}
+    before = [
+        {"role": "user", "content": "Book."},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "booked"},
+    ]
+    request = first_call(agents=[agent("A")], messages=before, task=None).asked
+    assert [message.document() for message in request.messages[1:]] == [
+        {"role": "user", "content": "Book."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "booked", "tool_call_id": "c1"},
+    ]
+
+
 def first_call(**fields: Any) -> Call:
     world = World(item_of(**fields))
     world.run()

@@ -132,6 +132,49 @@ def test_one_of_task_tasks_and_messages_is_needed_and_the_error_says_so() -> Non
     assert read(task=None, messages=[{"role": "user", "content": "M"}]).asked == "M"
 
 
+CALL = {"id": "c1", "name": "book", "arguments": "{}"}
+ASKED = {"role": "user", "content": "Book."}
+CALLS = {"role": "assistant", "tool_calls": [CALL, {**CALL, "id": "c2"}]}
+
+
+def returned(call: str, **fields: Any) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "content": "done", **fields}
+
+
+def test_a_conversation_may_end_with_what_tools_returned_and_the_task_is_what_the_user_said_last() -> None:
+    spec = read(task=None, messages=[ASKED, CALLS, returned("c2", content=""), returned("c1")])
+    assert spec.asked == "Book."
+    assert spec.messages is not None
+    assert [(turn.role, turn.content, turn.tool_call_id) for turn in spec.messages[1:]] == [
+        ("assistant", None, None),
+        ("tool", "", "c2"),
+        ("tool", "done", "c1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([ASKED, CALLS, returned("c1")], r"messages\[2\]\.role: what the call 'c2' returned"),
+        ([ASKED, CALLS, returned("c1"), ASKED], r"messages\[3\]\.role: first comes what the call 'c2' returned"),
+        ([ASKED, CALLS, returned("c1"), returned("c1")], r"messages\[3\]\.tool_call_id"),
+        ([ASKED, CALLS, returned("c3")], r"messages\[2\]\.tool_call_id"),
+        ([ASKED, returned("c1")], r"messages\[1\]\.tool_call_id"),
+        ([ASKED, {**CALLS, "tool_calls": [CALL, CALL]}], r"messages\[1\]\.tool_calls: two calls"),
+        ([ASKED, {**CALLS, "tool_calls": []}], r"messages\[1\]\.tool_calls"),
+        ([{**ASKED, "tool_calls": [CALL]}], r"messages\[0\]\.tool_calls: .*only an assistant"),
+        ([{**ASKED, "tool_call_id": "c1"}], r"messages\[0\]\.tool_call_id"),
+        ([ASKED, {"role": "tool", "content": "done"}], r"messages\[1\]\.tool_call_id"),
+        ([ASKED, CALLS, {"role": "tool", "tool_call_id": "c1"}], r"messages\[2\]\.content"),
+        ([{"role": "user"}], r"messages\[0\]\.content"),
+        ([ASKED, {"role": "assistant", "content": ""}], r"messages\[1\]\.content"),
+    ],
+)
+def test_calls_and_results_that_do_not_match_are_named_with_their_place(messages: list[Any], says: str) -> None:
+    with pytest.raises(InvalidError, match=says):
+        read(messages=messages)
+
+
 def test_conditions_hold_letter_for_letter() -> None:
     condition = Condition(contains="yes", lacks="no")
     assert condition.holds("yes!")

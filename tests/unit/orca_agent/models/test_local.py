@@ -21,7 +21,7 @@ from orca_agent.models.memory import Fit, need_of
 from orca_agent.models.redecode import LocalRedecoder
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolDefinition
+from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolCall, ToolDefinition
 from tests.unit.orca_agent.models.requests import asked
 
 NAME = "local/smollm2-135m-instruct"
@@ -193,6 +193,10 @@ async def test_a_schema_that_the_engine_passes_over_is_refused_by_name(provider:
     ("request_", "code"),
     [
         (asked(tools=(ToolDefinition(name="t"),)), "tools_unsupported"),
+        (
+            asked(messages=(Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="t", arguments="{}"),)),)),
+            "tools_unsupported",
+        ),
         (
             asked(messages=(Message(role="user", content="?", images=(Image(media_type="image/png", digest="0" * 64),)),)),
             "vision_unsupported",

@@ -138,6 +138,19 @@ async def test_anthropic_is_told_of_tools_calls_and_results(provider: Provider, 
             ],
         },
     ]
+    assert "tool_choice" not in body
+
+
+@pytest.mark.parametrize("wire", ["anthropic"])
+async def test_anthropic_has_tools_declared_that_were_called_and_are_offered_no_more(
+    provider: Provider, server: ScriptedServer
+) -> None:
+    results = [Message(role="tool", content="done", tool_call_id=call.id) for call in CALLS]
+    await provider.complete("m", talk(Message(role="assistant", content="", tool_calls=CALLS), *results), None)
+    body = sent(server)
+    assert [tool["name"] for tool in body["tools"]] == ["weather", "files_read"]
+    assert all(tool["input_schema"]["type"] == "object" for tool in body["tools"])
+    assert body["tool_choice"] == {"type": "none"}, "what is declared for the record's sake alone may not be called"
 
 
 @per_wire
