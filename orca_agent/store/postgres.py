@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import psycopg
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from orca_agent.store.database import Connection, pool_of
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
@@ -35,34 +36,32 @@ INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES 
 # The rows of the runs concerned, held until the commit, in one order so that two processes cannot wait for each other.
 _HELD = "WITH held AS MATERIALIZED (SELECT id, epoch FROM runs WHERE id = ANY(%(runs)s) ORDER BY id FOR SHARE)"
 
-# Both statements leave out, and do not return, a row whose run has another epoch or whose path has its entry already.
+# The rows of a batch are one parameter: a driver spells a list of some hundred values out slower than the database reads them.
+_NEW = "json_to_recordset(%(rows)s::json) AS new (run text, epoch bigint, path text, value text)"
+
+# Both statements leave out, and do not count, a row whose run has another epoch or whose path has its entry already.
 _INTEND = f"""
 {_HELD}
 INSERT INTO entries (run_id, path, asked, asked_at)
-SELECT run, path, 1, value FROM unnest(%(rows_run)s::text[], %(epochs)s::bigint[], %(paths)s::text[], %(values)s::text[])
-       AS new (run, epoch, path, value)
+SELECT run, path, 1, value FROM {_NEW}
   JOIN held ON held.id = new.run AND held.epoch = new.epoch
     ON CONFLICT (run_id, path) DO UPDATE SET asked = entries.asked + 1, asked_at = excluded.asked_at WHERE entries.entry IS NULL
-RETURNING run_id, path
 """  # noqa: S608 - constants only
 _APPEND = f"""
 {_HELD}
 INSERT INTO entries (run_id, path, asked, entry)
-SELECT run, path, 0, value FROM unnest(%(rows_run)s::text[], %(epochs)s::bigint[], %(paths)s::text[], %(values)s::text[])
-       AS new (run, epoch, path, value)
+SELECT run, path, 0, value FROM {_NEW}
   JOIN held ON held.id = new.run AND held.epoch = new.epoch
     ON CONFLICT (run_id, path) DO UPDATE SET entry = excluded.entry WHERE entries.entry IS NULL OR entries.entry = excluded.entry
-RETURNING run_id, path
 """  # noqa: S608 - constants only
 
 _RUN = "SELECT id, item_id, spec, started, deadline, status, finished, ceilings FROM runs"
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(TypedDict):
     """One path of one run; ``value`` is when it was asked, or its entry."""
 
-    run_id: str
+    run: str
     epoch: int
     path: str
     value: str
@@ -120,12 +119,11 @@ class PostgresJournal:
 
     async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
         """Record that the calls at ``paths`` are about to be asked."""
-        await self._write([_Row(hold.run_id, hold.epoch, str(path), asked_at) for path in paths], is_entry=False)
+        await self._write([_row(hold, path, asked_at) for path in paths], is_entry=False)
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        line = entry.model_dump_json(exclude_none=True)
-        await self._write([_Row(hold.run_id, hold.epoch, str(Path(*entry.path)), line)], is_entry=True)
+        await self._write([_row(hold, Path(*entry.path), entry.model_dump_json(exclude_none=True))], is_entry=True)
 
     async def finish(self, hold: Hold, status: str, finished: float) -> None:
         """Record that the run has ended; the first time counts."""
@@ -202,40 +200,37 @@ class PostgresJournal:
                 raise
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
-        """Write the batch in one transaction. If the database refuses it, each is tried alone: one's failure is its own."""
+        """Write the batch in one transaction. If something of it is refused, each is tried alone: one's failure is its own."""
         try:
-            refused = await self._do(lambda db: _write_all(db, batch))
-        except UnavailableError as error:
+            await self._do(lambda db: _write_all(db, batch))
+        except (_Refused, UnavailableError) as error:
             if len(batch) > 1 and not isinstance(error.__cause__, psycopg.OperationalError):
                 for write in batch:
                     await self._commit([write])
-                return
-            _settle(batch, error)
+            else:
+                _settle(batch, _taken_over(batch[0].rows[0]["run"]) if isinstance(error, _Refused) else error)
         else:
-            _settle([write for write in batch if write not in refused])
-            for write in refused:
-                _settle([write], _taken_over(write.rows[0].run_id))
+            _settle(batch)
 
 
-async def _write_all(db: Connection, batch: Sequence[_Write]) -> set[_Write]:
-    """Write runs that begin, then intents, then entries, and return those that were refused."""
-    refused: set[_Write] = set()
+class _Refused(Exception):  # noqa: N818 - never leaves the writer
+    """Not every row of a batch was taken."""
+
+
+async def _write_all(db: Connection, batch: Sequence[_Write]) -> None:
+    """Write runs that begin, then intents, then entries. Raises _Refused if a row is not taken."""
     for run in (write.begun for write in batch if write.begun is not None):
         await db.execute(_BEGIN, (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings))
     for statement, is_entry in ((_INTEND, False), (_APPEND, True)):
-        pairs = [(write, row) for write in batch if write.is_entry is is_entry for row in write.rows]
-        for wave in waves(pairs, key=lambda pair: (pair[1].run_id, pair[1].path)):
-            rows = [row for _, row in wave]
-            values = {
-                "runs": sorted({row.run_id for row in rows}),
-                "rows_run": [row.run_id for row in rows],
-                "epochs": [row.epoch for row in rows],
-                "paths": [row.path for row in rows],
-                "values": [row.value for row in rows],
-            }
-            written = set(await (await db.execute(statement, values)).fetchall())
-            refused |= {write for write, row in wave if (row.run_id, row.path) not in written}
-    return refused
+        rows = [row for write in batch if write.is_entry is is_entry for row in write.rows]
+        for wave in waves(rows, key=lambda row: (row["run"], row["path"])):
+            values = {"runs": sorted({row["run"] for row in wave}), "rows": to_json(wave).decode()}
+            if (await db.execute(statement, values)).rowcount != len(wave):
+                raise _Refused
+
+
+def _row(hold: Hold, path: Path, value: str) -> _Row:
+    return {"run": hold.run_id, "epoch": hold.epoch, "path": str(path), "value": value}
 
 
 def _settle(writes: Sequence[_Write], error: BaseException | None = None) -> None:
