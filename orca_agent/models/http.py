@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import TracebackType
 from typing import Any
 
 from pydantic import SecretStr
@@ -52,6 +53,24 @@ class ServerSettings:
     api_key: SecretStr | None = None
     models: tuple[str, ...] = ()
     name: str = ""
+
+
+class Hushed:
+    """A block whose errors do not hold ``secret``. Not a generator: there is one around every call."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: SecretStr | None) -> None:
+        self._secret = secret
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        key = "" if self._secret is None else self._secret.get_secret_value()
+        if key and isinstance(error, OrcaError) and key in str(error):
+            error.detail = error.detail.replace(key, "[struck out]")
+            error.args = (f"{error.code}: {error.detail}",)
 
 
 @dataclass(frozen=True)
@@ -106,17 +125,9 @@ class Endpoint:
         lines = {"Host": self.origin.authority, "User-Agent": "orca-node", **self.headers}
         return "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
-    @contextmanager
-    def hushed(self) -> Iterator[None]:
+    def hushed(self) -> Hushed:
         """Strike the key out of any error that leaves the block: some servers repeat it in their refusals."""
-        try:
-            yield
-        except OrcaError as error:
-            key = "" if self.secret is None else self.secret.get_secret_value()
-            if key and key in str(error):
-                error.detail = error.detail.replace(key, "[struck out]")
-                error.args = (f"{error.code}: {error.detail}",)
-            raise
+        return Hushed(self.secret)
 
 
 class Chunks:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -151,8 +152,13 @@ class OpenAIProvider:
     ) -> Answer:
         figures = counted(usage, "prompt_tokens", "completion_tokens")
         made = None if calls is None else calls.made()
-        identity = ModelIdentity(provider=self.name, model=model)
-        return answered(text, finish, identity, figures, self._http.settings.caps, made, logprobs)
+        return answered(text, finish, _identity(self.name, model), figures, self._http.settings.caps, made, logprobs)
+
+
+@lru_cache(64)
+def _identity(provider: str, model: str) -> ModelIdentity:
+    """Return who answered: nearly always the same as before."""
+    return ModelIdentity(provider=provider, model=model)
 
 
 def _sent(message: Message, names: ToolNames, images: Images) -> dict[str, Any]:

@@ -42,6 +42,8 @@ SELECT runs.id, row.column3, row.column4 FROM (VALUES {rows}) AS row JOIN runs O
  WHERE true
     ON CONFLICT (run_id, path) DO NOTHING
 """
+#: the longest that a write waits for others that come with it
+_BURST_SECONDS = 0.008
 #: rows of one statement; what is missing to a power of two is nothing, so that the same few statements come again and again
 _ROWS_MAX = 256
 _NO_ROW = (None, None, None, None)
@@ -148,7 +150,7 @@ class SqliteJournal:
     async def close(self) -> None:
         """Write what is due and stop the writer."""
         if self._put_now:
-            self._flush()
+            self._hand_over()
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -160,12 +162,20 @@ class SqliteJournal:
         return await done
 
     def _put(self, job: _Work | _Append) -> None:
-        """Give the writer a job, together with all others of this turn of the event loop."""
+        """Give the writer a job, together with all others of the same burst."""
         if not self._put_now:
-            job.done.get_loop().call_soon(self._flush)
+            loop = job.done.get_loop()
+            loop.call_soon(self._gather, loop, loop.time() + _BURST_SECONDS, 0)
         self._put_now.append(job)
 
-    def _flush(self) -> None:
+    def _gather(self, loop: asyncio.AbstractEventLoop, until: float, seen: int) -> None:
+        """Hand over what was put as soon as a turn of the loop brought nothing more: a writer in its midst only slows it down."""
+        if seen < len(self._put_now) and loop.time() < until:
+            loop.call_soon(self._gather, loop, until, len(self._put_now))
+        elif self._put_now:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
         batch, self._put_now = self._put_now, []
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)

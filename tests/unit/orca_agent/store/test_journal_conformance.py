@@ -83,7 +83,7 @@ async def test_writes_are_kept_and_told_in_the_order_in_which_they_were_called(j
 
 async def test_any_text_that_a_model_can_write_is_kept_as_it_is(journal: Journal) -> None:
     hold = await journal.begin(RUN)
-    odd = entry(Path(1, 0, 0), "\x00 \\u0000 \" ' \x1e \u2028 \U0001f433 {\"a\": [null]}")
+    odd = entry(Path(1, 0, 0), '\x00 \\u0000 " \' \x1e \u2028 \U0001f433 {"a": [null]}')
     await journal.append(hold, odd)
     assert await journal.entries("r1") == (odd,)
 
