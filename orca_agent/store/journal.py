@@ -1,8 +1,8 @@
 """The port of the journal: what durable storage of runs promises, whatever keeps it.
 
-A write returns only when it would survive a power cut; ``begin``, ``intend`` and ``append`` are kept in the order in which they
-were called, so that none of them is durable before those that were called earlier. Entries are never changed: the first one at
-a path stays.
+A write returns only when it would survive a power cut; ``begin``, ``intend``, ``append`` and ``finish`` are kept in the order in
+which they were called, so that none of them is durable before those that were called earlier. Entries are never changed: the
+first one at a path stays.
 Every write of a run is conditional on the run's *epoch*: ``take`` raises it, so a process that lost its run to another
 one (it was stopped, then woke up) is refused with ``run_taken_over`` and can do no harm.
 """
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Entry, Path
 
 #: the epoch of a run that was just begun: nobody wrote to it before
@@ -80,8 +81,21 @@ class Journal(Protocol):
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
 
-    async def finish(self, hold: Hold, status: str, finished: float) -> None:
-        """Record that the run has ended. Finishing again changes nothing."""
+    async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
+        """Record that the run has ended, with so many ``entries``. Finishing again changes nothing.
+
+        InvalidError ``journal_incomplete`` where it does not hold them all: a run that says it has ended can be replayed.
+        """
 
     async def close(self) -> None:
         """Write what is due and release the storage."""
+
+
+def taken_over(run_id: str) -> InvalidError:
+    """Return what a former holder of a run is told."""
+    return InvalidError("run_taken_over", f"run {run_id} was taken over by another process; this one writes nothing more of it")
+
+
+def incomplete(run_id: str, entries: int) -> InvalidError:
+    """Return what is said of a run that would end without some of its entries."""
+    return InvalidError("journal_incomplete", f"run {run_id} has {entries} entries, and its journal does not hold all of them")

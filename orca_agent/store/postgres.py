@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from orca_agent.store.database import Connection, pool_of
-from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord, incomplete, taken_over
 from orca_agent.store.waves import waves
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
@@ -55,6 +55,13 @@ SELECT run, path, 0, value FROM {_NEW}
     ON CONFLICT (run_id, path) DO UPDATE SET entry = excluded.entry WHERE entries.entry IS NULL OR entries.entry = excluded.entry
 """  # noqa: S608 - constants only
 
+_FINISH = """
+UPDATE runs SET status = coalesce(status, %(status)s), finished = coalesce(finished, %(finished)s)
+ WHERE id = %(run)s AND epoch = %(epoch)s
+   AND (SELECT count(*) FROM entries WHERE run_id = %(run)s AND entry IS NOT NULL) = %(entries)s
+"""
+_IS_OURS = "SELECT 1 FROM runs WHERE id = %(run)s AND epoch = %(epoch)s"
+
 _RUN = "SELECT id, item_id, spec, started, deadline, status, finished, ceilings FROM runs"
 
 
@@ -67,14 +74,25 @@ class _Row(TypedDict):
     value: str
 
 
+class _End(TypedDict):
+    """How a run ends."""
+
+    run: str
+    epoch: int
+    status: str
+    finished: float
+    entries: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Write:
-    """Rows that belong together, and who waits for them; or a run that begins, which has none."""
+    """Rows that belong together, and who waits for them; or a run that begins or ends, which has none."""
 
     done: asyncio.Future[None]
     rows: tuple[_Row, ...] = ()
     is_entry: bool = False
     begun: RunRecord | None = None
+    end: _End | None = None
 
 
 class PostgresJournal:
@@ -125,12 +143,10 @@ class PostgresJournal:
         """Record what became of a call."""
         await self._write([_row(hold, Path(*entry.path), entry.model_dump_json(exclude_none=True))], is_entry=True)
 
-    async def finish(self, hold: Hold, status: str, finished: float) -> None:
+    async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
         """Record that the run has ended; the first time counts."""
-        sql = """UPDATE runs SET status = coalesce(status, %s), finished = coalesce(finished, %s)
-                  WHERE id = %s AND epoch = %s RETURNING id"""
-        if not await self._rows(sql, status, finished, hold.run_id, hold.epoch):
-            raise _taken_over(hold.run_id)
+        end = _End(run=hold.run_id, epoch=hold.epoch, status=status, finished=finished, entries=entries)
+        await self._written(_Write(self._future(), end=end))
 
     async def close(self) -> None:
         """Write what is due, stop the writer and close the connections."""
@@ -208,17 +224,21 @@ class PostgresJournal:
                 for write in batch:
                     await self._commit([write])
             else:
-                _settle(batch, _taken_over(batch[0].rows[0]["run"]) if isinstance(error, _Refused) else error)
+                _settle(batch, error.reason if isinstance(error, _Refused) else error)
         else:
             _settle(batch)
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves the writer
-    """Not every row of a batch was taken."""
+    """Not everything of a batch was taken, for ``reason``."""
+
+    def __init__(self, reason: InvalidError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 async def _write_all(db: Connection, batch: Sequence[_Write]) -> None:
-    """Write runs that begin, then intents, then entries. Raises _Refused if a row is not taken."""
+    """Write runs that begin, then intents, then entries, then runs that end. Raises _Refused if something is not taken."""
     for run in (write.begun for write in batch if write.begun is not None):
         await db.execute(_BEGIN, (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings))
     for statement, is_entry in ((_INTEND, False), (_APPEND, True)):
@@ -226,7 +246,11 @@ async def _write_all(db: Connection, batch: Sequence[_Write]) -> None:
         for wave in waves(rows, key=lambda row: (row["run"], row["path"])):
             values = {"runs": sorted({row["run"] for row in wave}), "rows": to_json(wave).decode()}
             if (await db.execute(statement, values)).rowcount != len(wave):
-                raise _Refused
+                raise _Refused(taken_over(wave[0]["run"]))
+    for end in (write.end for write in batch if write.end is not None):
+        if not (await db.execute(_FINISH, end)).rowcount:
+            is_ours = await (await db.execute(_IS_OURS, end)).fetchone()
+            raise _Refused(incomplete(end["run"], end["entries"]) if is_ours else taken_over(end["run"]))
 
 
 def _row(hold: Hold, path: Path, value: str) -> _Row:
@@ -243,10 +267,6 @@ def _settle(writes: Sequence[_Write], error: BaseException | None = None) -> Non
             write.done.set_exception(error)
         else:
             write.done.cancel()
-
-
-def _taken_over(run_id: str) -> InvalidError:
-    return InvalidError("run_taken_over", f"run {run_id} was taken over by another process; this one writes nothing more of it")
 
 
 def _unavailable(error: psycopg.Error) -> UnavailableError:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from orca_agent.store import sqlite_file
-from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord
+from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord, incomplete, taken_over
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
@@ -42,6 +42,11 @@ SELECT runs.id, row.column3, row.column4 FROM (VALUES {rows}) AS row JOIN runs O
  WHERE true
     ON CONFLICT (run_id, path) DO NOTHING
 """
+_FINISH = """
+UPDATE runs SET status = coalesce(status, :status), finished = coalesce(finished, :finished)
+ WHERE id = :run AND epoch = :epoch AND (SELECT count(*) FROM entries WHERE run_id = :run) = :entries
+"""
+_IS_OURS = "SELECT 1 FROM runs WHERE id = :run AND epoch = :epoch"
 #: the longest that a write waits for others that come with it
 _BURST_SECONDS = 0.008
 #: rows of one statement; what is missing to a power of two is nothing, so that the same few statements come again and again
@@ -58,10 +63,11 @@ _News = list[tuple[_Done, Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Something to do with the database, in the transaction of its batch."""
+    """Something to do with the database, in the transaction of its batch: before its entries, or after them."""
 
     done: _Done
     do: Callable[[sqlite3.Connection], Any]
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class SqliteJournal:
         """Record that the calls at ``paths`` are about to be asked."""
         values = {"run": hold.run_id, "epoch": hold.epoch, "at": asked_at, "paths": json.dumps([str(path) for path in paths])}
         if await self._do(lambda db: db.execute(_INTEND, values).rowcount) != len(paths):
-            raise _taken_over(hold.run_id)
+            raise taken_over(hold.run_id)
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
@@ -139,13 +145,14 @@ class SqliteJournal:
         self._put(_Append(done, row))
         await done
 
-    async def finish(self, hold: Hold, status: str, finished: float) -> None:
+    async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
         """Record that the run has ended; the first time counts."""
-        sql = """UPDATE runs SET status = coalesce(status, ?), finished = coalesce(finished, ?)
-                  WHERE id = ? AND epoch = ? RETURNING id"""
-        rows = await self._do(lambda db: db.execute(sql, (status, finished, hold.run_id, hold.epoch)).fetchall())
-        if not rows:
-            raise _taken_over(hold.run_id)
+        values = {"status": status, "finished": finished, "run": hold.run_id, "epoch": hold.epoch, "entries": entries}
+        done: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        self._put(_Work(done, lambda db: _finished(db, values), is_last=True))
+        is_ours = await done
+        if is_ours is not None:
+            raise incomplete(hold.run_id, entries) if is_ours else taken_over(hold.run_id)
 
     async def close(self) -> None:
         """Write what is due and stop the writer."""
@@ -225,17 +232,19 @@ def _write(db: sqlite3.Connection, batch: _Batch) -> _News:
 
 
 def _together(db: sqlite3.Connection, batch: _Batch) -> _News:
-    """Write all entries at once, after everything else; the news are in the batch's order.
+    """Write all entries at once, after everything that is not last; the news are in the batch's order.
 
     Raises _Refused if one of them is not taken.
     """
-    done = {job.done: _attempt(job.do, db) for job in batch if isinstance(job, _Work)}
+    works = [job for job in batch if isinstance(job, _Work)]
+    done = {job.done: _attempt(job.do, db) for job in works if not job.is_last}
     appends = [job for job in batch if isinstance(job, _Append)]
     for start in range(0, len(appends), _ROWS_MAX):
         rows = [job.row for job in appends[start : start + _ROWS_MAX]]
         written = _attempt(lambda db, rows=rows: _append(db, rows), db)  # type: ignore[misc]
         if written != len(rows):
             raise _Refused
+    done.update((job.done, _attempt(job.do, db)) for job in works if job.is_last)
     return [(job.done, done.get(job.done)) for job in batch]
 
 
@@ -246,7 +255,7 @@ def _each(db: sqlite3.Connection, batch: _Batch) -> _News:
 
 def _appended(db: sqlite3.Connection, row: _Row) -> Any:
     written = _attempt(lambda db: _append(db, [row]), db)
-    return (None if written else _taken_over(row[0])) if isinstance(written, int) else written
+    return (None if written else taken_over(row[0])) if isinstance(written, int) else written
 
 
 def _append(db: sqlite3.Connection, rows: Sequence[_Row]) -> int:
@@ -254,6 +263,13 @@ def _append(db: sqlite3.Connection, rows: Sequence[_Row]) -> int:
     size = 1 << (len(rows) - 1).bit_length()
     values = chain.from_iterable((*rows, *repeat(_NO_ROW, size - len(rows))))
     return db.execute(_APPEND.format(rows=",".join(["(?,?,?,?)"] * size)), tuple(values)).rowcount
+
+
+def _finished(db: sqlite3.Connection, values: dict[str, Any]) -> bool | None:
+    """Return None if the run ends with this; else whether it is held as ``values`` say."""
+    if db.execute(_FINISH, values).rowcount:
+        return None
+    return db.execute(_IS_OURS, values).fetchone() is not None
 
 
 def _attempt(work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> Any:
@@ -281,7 +297,3 @@ def _settle(news: _News) -> None:
             done.set_exception(result)
         else:
             done.set_result(result)
-
-
-def _taken_over(run_id: str) -> InvalidError:
-    return InvalidError("run_taken_over", f"run {run_id} was taken over by another process; this one writes nothing more of it")

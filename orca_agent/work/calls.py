@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from orca_agent.models.registry import Registry, Resolution
 from orca_agent.models.retry import Asked, Clock, Policy, ask, stamp
@@ -47,6 +47,7 @@ class ModelCalls:
         on_event: OnEvent,
         clock: Clock,
         lost: Mapping[Path, Lost],
+        finish: Callable[[tuple[Entry, ...]], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._hold = hold
@@ -58,6 +59,7 @@ class ModelCalls:
         self._on_event = on_event
         self._clock = clock
         self._lost = lost
+        self._finish = finish
         self._begun: dict[Path, float] = {}
         #: what names of models stand for, in this run from its first call on
         self._found: dict[str, Resolution] = {}
@@ -116,15 +118,16 @@ class ModelCalls:
     async def record(self, call: Call, entry: Entry) -> None:
         """Journal the entry, then tell whoever follows."""
         answered = self._clock.monotonic()
-        await self._journal.append(self._hold, entry)
         self._reached.keep(entry.outcome)
+        await self._journal.append(self._hold, entry)
         now = self._clock.monotonic()
         self._steps.answered(call.path)
         seconds = now - self._begun.pop(call.path, now)
         self._on_event(CallFinished(call.path, call.name, entry.outcome, seconds, now - answered))
 
-    def end(self) -> None:
-        """Tell that nothing more will be asked."""
+    async def end(self, entries: tuple[Entry, ...]) -> None:
+        """Journal that the run has ended, then tell whoever follows that its last step is over."""
+        await self._finish(entries)
         for step in self._steps.ended():
             self._on_event(StepFinished(step))
 

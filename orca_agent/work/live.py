@@ -48,6 +48,9 @@ class World(Protocol):
     async def record(self, call: Call, entry: Entry) -> None:
         """Keep ``entry`` durably."""
 
+    async def end(self, entries: tuple[Entry, ...]) -> None:
+        """Keep durably that the run has ended with ``entries``, which stand in path order; not before every ``record``."""
+
 
 class LiveRun(Generic[T]):
     """Drives one machine to its end, with at most ``in_flight`` calls open at once (None: as many as the swarm is wide).
@@ -73,20 +76,21 @@ class LiveRun(Generic[T]):
         self._free = float("inf") if in_flight is None else in_flight
         self._due: deque[Call] = deque()
         self._entries: list[Entry] = []
+        self._ended: tuple[Entry, ...] = ()
         self._open: dict[Path, asyncio.Task[None]] = {}
         self._digests: dict[Path, str] = {}
         self._group = asyncio.TaskGroup()
         self._stopped: StopReason | None = None
 
     async def drive(self) -> tuple[Entry, ...]:
-        """Run to the end and return all entries in path order. Raises InputAwaitedError, and what ``record`` raises."""
+        """Run to the end and return all entries in path order. Raises InputAwaitedError, and what ``record`` and ``end`` raise."""
         await self._until_idle(self._machine.start())
         if self._stopped is not None:
             awaited, self._awaited = self._awaited, {}
             await self._until_idle(awaited.values())
         if self._awaited:
             raise InputAwaitedError([self._awaited[path] for path in sorted(self._awaited)])
-        return tuple(sorted(self._entries, key=lambda entry: entry.path))
+        return self._ended
 
     async def _until_idle(self, due: Iterable[Call]) -> None:
         """Proceed with ``due`` until nothing is open but questions to people."""
@@ -118,6 +122,9 @@ class LiveRun(Generic[T]):
                 refuse_difference(call, entry)
                 pending.extend(self._take(call, entry))
         self._launch()
+        if self._machine.is_done:
+            self._ended = tuple(sorted(self._entries, key=lambda entry: entry.path))
+            self._group.create_task(self._world.end(self._ended))
 
     def _is_awaited(self, call: Call) -> bool:
         return isinstance(call.request, InputRequest) and call.path not in self._said and self._stopped is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orca_agent.models.registry import Registry
@@ -28,6 +28,8 @@ from orca_protocol.output import Output
 from orca_protocol.world import Input
 
 Said = Mapping[Path, Input]
+#: keeps that a run has ended with all these entries
+Finish = Callable[[tuple[Entry, ...]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,16 @@ class Runner:
             self._live.stop(self._wanted)
 
     async def _complete(self, item: Item, machine: Machine[Ended], run: RunRecord, hold: Hold, said: Said | None) -> Finished:
-        entries = await self._drive(machine, run, hold, said)
-        output = output_of(item, machine.result, entries)
-        finished = run.finished or self._clock.now().timestamp()
-        await self._journal.finish(hold, output.status, finished)
-        ended = Finished(run, item, entries, output, finished)
-        self._on_finished(ended)
-        return ended
+        ended: list[Finished] = []
+
+        async def finish(entries: tuple[Entry, ...]) -> None:
+            output = output_of(item, machine.result, entries)
+            ended.append(Finished(run, item, entries, output, run.finished or self._clock.now().timestamp()))
+            await self._journal.finish(hold, output.status, ended[0].finished, len(entries))
+
+        await self._drive(machine, run, hold, said, finish)
+        self._on_finished(ended[0])
+        return ended[0]
 
     async def _begin(self, item: Item, machine: Machine[Ended], run: RunRecord, said: Said | None) -> Finished:
         """Begin ``run`` and take it to its end. Its beginning is kept in order, and so before anything is asked: with the first
@@ -177,7 +182,7 @@ class Runner:
             stopped.cancel()
             await asyncio.gather(resolving, stopped, return_exceptions=True)
 
-    async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold, said: Said | None) -> tuple[Entry, ...]:
+    async def _drive(self, machine: Machine[Ended], run: RunRecord, hold: Hold, said: Said | None, finish: Finish) -> None:
         is_new = hold.epoch == FIRST_EPOCH
         known = {} if is_new else {Path(*entry.path): entry for entry in await self._journal.entries(run.id)}
         lost = {} if is_new else {call.path: call for call in await self._journal.lost(run.id)}
@@ -186,9 +191,9 @@ class Runner:
         async with self._reach.opened() as reached:
             for entry in known.values():
                 reached.keep(entry.outcome)
-            return await self._live_run(machine, run, self._calls(hold, lost, reached), known, said)
+            await self._live_run(machine, run, self._calls(hold, lost, reached, finish), known, said)
 
-    def _calls(self, hold: Hold, lost: Mapping[Path, Lost], reached: Reached) -> ModelCalls:
+    def _calls(self, hold: Hold, lost: Mapping[Path, Lost], reached: Reached, finish: Finish) -> ModelCalls:
         return ModelCalls(
             self._journal,
             hold,
@@ -200,19 +205,18 @@ class Runner:
             on_event=self._on_event,
             clock=self._clock,
             lost=lost,
+            finish=finish,
         )
 
     async def _live_run(
         self, machine: Machine[Ended], run: RunRecord, calls: ModelCalls, known: Mapping[Path, Entry], said: Said | None
-    ) -> tuple[Entry, ...]:
+    ) -> None:
         self._live = LiveRun(machine, calls, known, said=said, in_flight=self._options.in_flight)
         if self._wanted is not None:
             self._live.stop(self._wanted)
         alarm = self._set_alarm(run)
         try:
-            entries = await self._live.drive()
-            calls.end()
-            return entries
+            await self._live.drive()
         finally:
             self._live = None
             if alarm is not None:

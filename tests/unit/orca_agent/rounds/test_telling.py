@@ -24,7 +24,7 @@ MADE = Distribution({ME: 5}, {(ME, "mine"): "paid", (PEER, "theirs"): "paid"})
 async def _told(url: str, cid: str) -> list[dict[str, Any]]:
     journal = PostgresJournal(url)
     async with NodeRecords(url) as records, EventLog(url) as events:
-        await journal.finish(await journal.begin(RUN), "success", 200.0)
+        await journal.finish(await journal.begin(RUN), "success", 200.0, 0)
         async with events._transaction() as db:
             await close_events(db, RUN.id)
         claim = await records.begin_claim("c")

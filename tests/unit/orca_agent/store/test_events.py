@@ -45,7 +45,7 @@ class Scene:
             yield db
 
     async def end(self, status: str = "success") -> None:
-        await self.journal.finish(self.hold, status, 200.0)
+        await self.journal.finish(self.hold, status, 200.0, 0)
         async with self.transaction() as db:
             await close_events(db, RUN.id)
 

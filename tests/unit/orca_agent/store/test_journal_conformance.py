@@ -81,6 +81,25 @@ async def test_writes_are_kept_and_told_in_the_order_in_which_they_were_called(j
     assert await journal.lost("r1") == ()
 
 
+async def test_a_run_ends_with_the_write_that_keeps_its_last_entry_and_only_if_all_are_there(journal: Journal) -> None:
+    hold = await journal.begin(RUN)
+    await journal.append(hold, entry(Path(1, 0, 0)))
+    await asyncio.gather(journal.append(hold, entry(Path(1, 1, 0))), journal.finish(hold, "success", 120.0, 2))
+    found = await journal.latest("i")
+    assert found is not None
+    assert (found.status, found.finished) == ("success", 120.0)
+
+
+@pytest.mark.parametrize("entries", [0, 2])
+async def test_a_run_whose_entries_are_not_all_there_does_not_end(journal: Journal, entries: int) -> None:
+    hold = await journal.begin(RUN)
+    await journal.append(hold, entry(Path(1, 0, 0)))
+    with pytest.raises(InvalidError, match="journal_incomplete"):
+        await journal.finish(hold, "success", 120.0, entries)
+    assert await journal.latest("i") == RUN
+    await journal.finish(hold, "success", 130.0, 1)
+
+
 async def test_any_text_that_a_model_can_write_is_kept_as_it_is(journal: Journal) -> None:
     hold = await journal.begin(RUN)
     odd = entry(Path(1, 0, 0), '\x00 \\u0000 " \' \x1e \u2028 \U0001f433 {"a": [null]}')
@@ -104,7 +123,7 @@ async def test_who_lost_the_run_to_another_process_is_refused_every_write(journa
     writes = [
         journal.append(zombie, entry(Path(1, 0, 1))),
         journal.intend(zombie, [Path(1, 0, 1)], AT),
-        journal.finish(zombie, "success", 1.0),
+        journal.finish(zombie, "success", 1.0, 0),
     ]
     for write in writes:
         with pytest.raises(InvalidError) as caught:
@@ -126,8 +145,8 @@ async def test_two_hundred_writers_at_once_are_all_told_the_truth(journal: Journ
 
 async def test_the_first_end_of_a_run_is_the_one_that_stays(journal: Journal) -> None:
     hold = await journal.begin(RUN)
-    await journal.finish(hold, "partial", 120.0)
-    await journal.finish(hold, "success", 130.0)
+    await journal.finish(hold, "partial", 120.0, 0)
+    await journal.finish(hold, "success", 130.0, 0)
     found = await journal.latest("i")
     assert found is not None
     assert (found.status, found.finished) == ("partial", 120.0)

@@ -203,7 +203,7 @@ async def test_a_run_whose_worker_died_after_its_output_gets_its_last_event(scen
     run_id = await scene.submit()
     claim = await scene.here.claim(run_id, "me")
     assert claim is not None
-    await scene.journal.finish(claim.hold, "partial", 1.0)
+    await scene.journal.finish(claim.hold, "partial", 1.0, 0)
     assert (await scene.kinds(run_id))[-1] == "queued"
     await scene.execute("UPDATE queue SET due = now()")
     await scene.here.sweep()

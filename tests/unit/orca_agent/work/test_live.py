@@ -41,6 +41,8 @@ class Shuffled:
         self.most_in_flight = 0
         self.after_record: Any = lambda count: None
         self.writes = asyncio.Lock()
+        self.known: tuple[Entry, ...] = ()
+        self.ended: tuple[Entry, ...] | None = None
 
     async def intend(self, calls: Sequence[Call]) -> None:
         async with self.writes:
@@ -64,6 +66,12 @@ class Shuffled:
             self.recorded.append(entry)
         self.after_record(len(self.recorded))
 
+    async def end(self, entries: tuple[Entry, ...]) -> None:
+        async with self.writes:
+            await self._wait()
+            assert sorted(self.recorded, key=lambda entry: entry.path) == [e for e in entries if e not in self.known]
+            self.ended = entries
+
     async def _wait(self) -> None:
         for _ in range(self.random.randrange(6)):
             await asyncio.sleep(0)
@@ -71,7 +79,9 @@ class Shuffled:
 
 async def drive(item: Item, world: Shuffled, known: Sequence[Entry] = ()) -> tuple[tuple[Entry, ...], Output]:
     machine: Machine[Ended] = Machine(program_of(item))
+    world.known = tuple(known)
     entries = await LiveRun(machine, world, {Path(*entry.path): entry for entry in known}).drive()
+    assert entries == world.ended
     return entries, output_of(item, machine.result, entries)
 
 
@@ -152,9 +162,10 @@ async def test_a_call_stopped_while_its_entry_is_being_written_keeps_its_answer(
     writing = asyncio.Event()
 
     async def record(call: Call, entry: Entry) -> None:
-        writing.set()
-        await asyncio.sleep(0.01)
-        world.recorded.append(entry)
+        async with world.writes:
+            writing.set()
+            await asyncio.sleep(0.01)
+            world.recorded.append(entry)
 
     world.record = record  # type: ignore[method-assign]
     task = asyncio.create_task(live.drive())

@@ -166,7 +166,7 @@ async def test_a_run_that_ends_all_its_workers_fails_and_says_so(scene: Scene) -
 async def test_a_run_whose_worker_ended_between_the_output_and_saying_so_is_closed(scene: Scene) -> None:
     claim = await scene.claimed()
     journal = PostgresJournal(scene.url)
-    await journal.finish(claim.hold, "success", 1.0)
+    await journal.finish(claim.hold, "success", 1.0, 0)
     await journal.close()
     await scene.make_due()
     await scene.queue.sweep()

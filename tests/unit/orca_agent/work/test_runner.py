@@ -176,7 +176,7 @@ async def test_a_cancel_ends_the_run_and_keeps_what_was_answered(bench: Bench) -
 
 
 async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run and first intent, four times an answer and the next intent, the last answer, the end."""
+    """Run and first intent, four times an answer and the next intent, the last answer and the end."""
     batches: list[int] = []
 
     def write(db: Any, batch: list[Any]) -> Any:
@@ -186,7 +186,7 @@ async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(bench
     monkeypatch.setattr(sqlite, "_write", write)
     finished = await bench.run(spec_of(*"ABCDE", swarm_type="SequentialWorkflow"))
     assert finished.output.status == "success"
-    assert batches == [2, 2, 2, 2, 2, 1, 1]
+    assert batches == [2, 2, 2, 2, 2, 2]
 
 
 async def test_a_run_whose_beginning_cannot_be_kept_asks_nothing_and_says_why(
