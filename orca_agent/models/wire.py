@@ -124,7 +124,17 @@ def answered(
     """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do."""
     content = answer_text(text, finish, model.provider, calls)
     caps.admit(len(content.encode()))
-    return Answer(content=content, finish_reason=finish, model=model, usage=usage, tool_calls=calls, logprobs=logprobs)
+    return Answer.made_of(
+        {
+            "content": content,
+            "finish_reason": finish,
+            "model": model,
+            "usage": usage,
+            "tokens": None,
+            "tool_calls": calls,
+            "logprobs": logprobs,
+        }
+    )
 
 
 def picture(image: Image, images: Images) -> str:

@@ -141,7 +141,7 @@ class PostgresJournal:
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        await self._write([_row(hold, Path(*entry.path), entry.model_dump_json(exclude_none=True))], is_entry=True)
+        await self._write([_row(hold, Path._make(entry.path), entry.model_dump_json(exclude_none=True))], is_entry=True)
 
     async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
         """Record that the run has ended; the first time counts."""

@@ -140,7 +140,7 @@ class SqliteJournal:
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        row = (hold.run_id, hold.epoch, str(Path(*entry.path)), entry.model_dump_json(exclude_none=True))
+        row = (hold.run_id, hold.epoch, str(Path._make(entry.path)), entry.model_dump_json(exclude_none=True))
         done = asyncio.get_running_loop().create_future()
         self._put(_Append(done, row))
         await done
