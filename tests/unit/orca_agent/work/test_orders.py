@@ -161,12 +161,12 @@ async def test_a_run_is_settled_by_its_journal_in_whichever_way_it_ends(scene: S
     await scene.journal.append(claim.hold, answered(Path(1, 0, 0), input_tokens=11, output_tokens=7))
     match ends:
         case "done":
-            await scene.journal.finish(claim.hold, "success", 1.0, 0)
+            await scene.journal.finish(claim.hold, "success", 1.0, 1)
             await scene.queue.done(claim)
         case "failed":
             await scene.queue.fail(claim, "no")
         case "swept":
-            await scene.journal.finish(claim.hold, "success", 1.0, 0)  # and the worker dies before it says so
+            await scene.journal.finish(claim.hold, "success", 1.0, 1)  # and the worker dies before it says so
             scene.make_due()
             await scene.queue.sweep()
         case _:
@@ -252,7 +252,7 @@ async def test_money_is_reserved_and_settled_by_the_prices_of_the_run(scene: Sce
     assert claim is not None
     await scene.journal.intend(claim.hold, [Path(1, 0, 0)], AT)
     await scene.journal.append(claim.hold, answered(Path(1, 0, 0), input_tokens=1000, output_tokens=7))
-    await scene.journal.finish(claim.hold, "success", 1.0, 0)
+    await scene.journal.finish(claim.hold, "success", 1.0, 1)
     await scene.queue.done(claim)
     with psycopg.connect(scene.url) as db:
         assert db.execute("SELECT cost FROM orca_agent.reservations").fetchone() == (Decimal(8),)
