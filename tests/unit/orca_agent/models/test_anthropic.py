@@ -126,6 +126,15 @@ async def test_names_are_listed(provider: Provider, server: ScriptedServer) -> N
     assert await provider.models() == ("c1", "c2")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_model_that_ends_its_answer_with_blanks_alone_gave_none(
+    provider: Provider, server: ScriptedServer, streaming: bool
+) -> None:
+    server.reset({"agents": {"A": {"reply": " \n"}}})
+    with pytest.raises(InvalidError, match="empty_answer"):
+        await provider.complete("c", asked(), (lambda piece: None) if streaming else None)
+
+
 def offline() -> AnthropicProvider:
     return AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY)), HttpClient(HttpSettings(caps=SMALL)))
 

@@ -167,6 +167,15 @@ async def test_an_error_inside_a_success(provider: Provider, server: ScriptedSer
         await provider.complete("m", asked(), None)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_model_that_ends_its_answer_with_blanks_alone_gave_none(
+    provider: Provider, server: ScriptedServer, streaming: bool
+) -> None:
+    server.reset({"agents": {"A": {"reply": " \n"}}})
+    with pytest.raises(InvalidError, match="empty_answer"):
+        await provider.complete("m", asked(), (lambda piece: None) if streaming else None)
+
+
 def offline() -> OpenAIProvider:
     return OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=SMALL)))
 
