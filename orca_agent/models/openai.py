@@ -10,23 +10,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, FiniteFloat, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, excerpt, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.listing import listed
+from orca_agent.models.logprobs import Logprobs
 from orca_agent.models.prices import listed_facts
 from orca_agent.models.schemas import is_strict
 from orca_agent.models.sse import Event
 from orca_agent.models.tools import Calls, ToolNames, spelt
 from orca_agent.models.wire import Reported, answered, counted, encode, follow, parsed, picture, readable, reported
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, TokenLogprob, ToolDefinition
+from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, ToolDefinition
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,10 @@ class OpenAIProvider:
         if choice.message.refusal:
             raise InvalidError("model_refused", f"{self.name} declined to answer: {excerpt(choice.message.refusal)}")
         _take_calls(choice.message, calls)
-        content, logprobs = choice.message.content, _logprobs([choice.logprobs] if wants_logprobs else [], self.name)
-        return self._answer(content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
+        logprobs = Logprobs(self._http.settings.caps, self.name) if wants_logprobs else None
+        if logprobs is not None:
+            logprobs.add(choice.logprobs)
+        return self._answer(choice.message.content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
 
     async def _streamed(
         self,
@@ -130,14 +132,12 @@ class OpenAIProvider:
         wants_logprobs: bool = False,
     ) -> Answer:
         caps = self._http.settings.caps
-        stream = _Stream(model, Text(caps, on_delta), self.name, calls)
+        logprobs = Logprobs(caps, self.name) if wants_logprobs else None
+        stream = _Stream(model, Text(caps, on_delta), self.name, calls, logprobs)
         await follow(chunks, caps, stream.take)
         if stream.finish is None:
             raise UnavailableError("truncated_answer", f"{self.name} ended its stream without a finish reason")
-        content, logprobs = (
-            str(stream.text) if stream.text.started else None,
-            _logprobs(stream.logprobs if wants_logprobs else [], self.name),
-        )
+        content = str(stream.text) if stream.text.started else None
         return self._answer(content, stream.finish, stream.model, stream.usage, calls, logprobs)
 
     def _answer(
@@ -147,12 +147,13 @@ class OpenAIProvider:
         model: str,
         usage: object,
         calls: Calls | None,
-        logprobs: tuple[TokenLogprob, ...] | None,
+        logprobs: Logprobs | None,
     ) -> Answer:
         figures = counted(usage, "prompt_tokens", "completion_tokens")
         made = None if calls is None else calls.made()
         identity = ModelIdentity(provider=self.name, model=model)
-        return answered(text, finish, identity, figures, self._http.settings.caps, made, logprobs)
+        tokens = None if logprobs is None else logprobs.made()
+        return answered(text, finish, identity, figures, self._http.settings.caps, made, tokens)
 
 
 def _sent(message: Message, names: ToolNames, images: Images) -> dict[str, Any]:
@@ -247,43 +248,16 @@ def _take_calls(message: _Message, calls: Calls | None, *, is_piece: bool = Fals
         )
 
 
-class _Token(BaseModel):
-    token: str
-    logprob: FiniteFloat
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-_LOGPROBS = TypeAdapter(list[_Logprobs])
-
-
-def _logprobs(said: list[Any], where: str) -> tuple[TokenLogprob, ...] | None:
-    """Return the tokens of an answer in their order; None where the server gave none."""
-    given = [one for one in said if one is not None]
-    if not given:
-        return None
-    with readable(where):
-        tokens = [token for one in _LOGPROBS.validate_python(given) for token in one.content or ()]
-        return tuple(TokenLogprob(token=one.token, logprob=_decimal(one.logprob)) for one in tokens) or None
-
-
-def _decimal(value: float) -> str:
-    """Return a logarithm as a decimal string of at most twelve places."""
-    return f"{round(Decimal(repr(value)), 12).normalize():f}"
-
-
 class _Stream:
     """What the chunks of one streamed answer have said so far."""
 
-    def __init__(self, model: str, text: Text, where: str, calls: Calls | None) -> None:
+    def __init__(self, model: str, text: Text, where: str, calls: Calls | None, logprobs: Logprobs | None) -> None:
         self.model = model
         self.text = text
         self._calls = calls
         self.finish: str | None = None
         self.usage: object = None
-        self.logprobs: list[Any] = []
+        self._logprobs = logprobs
         self._where = where
 
     def take(self, event: Event) -> bool:
@@ -296,8 +270,8 @@ class _Stream:
         choice = _first(reply, self._where)
         if choice is not None:
             self.finish = choice.finish_reason or self.finish
-            if choice.logprobs is not None:
-                self.logprobs.append(choice.logprobs)
+            if self._logprobs is not None:
+                self._logprobs.add(choice.logprobs)
             self._piece(choice.delta)
         return False
 

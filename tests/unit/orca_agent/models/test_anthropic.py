@@ -157,6 +157,15 @@ def answered(text: str, stop_reason: str, usage: Any, *, streaming: bool, at_fir
 
 
 @pytest.mark.parametrize("streaming", [False, True])
+def test_a_name_that_fills_a_proof_is_no_part_of_an_answer(streaming: bool) -> None:
+    with pytest.raises(UnavailableError, match=r"malformed_answer.*the finish reason has 201 characters"):
+        answered("hi", "e" * 201, None, streaming=streaming)
+    reply = {"model": "c" * 201, "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
+    with pytest.raises(UnavailableError, match=r"malformed_answer.*the model's name has 201 characters"):
+        offline()._whole("c", json.dumps(reply).encode())
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 def test_a_refusal_is_none_the_less_one_for_its_first_words(streaming: bool) -> None:
     with pytest.raises(InvalidError, match="model_refused"):
         answered("I would say", "refusal", None, streaming=streaming)
