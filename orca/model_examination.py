@@ -36,6 +36,9 @@ async def examine_models(node: LocalNode) -> AsyncIterator[Finding]:
     for name, target in node.settings.model_aliases.items():
         try:
             found = await registry.resolve(name)
+        except UnavailableError as error:
+            remedy = f"make the servers answer that do not, or correct {name}={target}"
+            yield Finding(f"alias {name}", "absent", error.detail, remedy)
         except OrcaError as error:
             yield Finding(
                 f"alias {name}",

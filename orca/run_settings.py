@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from orca.url_secrets import keys_in
 from orca_agent.tools.admitted import McpServer, McpSettings
 from orca_agent.tools.images import ImageSettings
 from orca_agent.tools.reach import Reach
@@ -91,8 +92,9 @@ class RunSettings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """Every secret that is set."""
-        return tuple(self._tokens.values())
+        """Every secret that is set, also those that stand in a server's URL."""
+        in_urls = {key for url in self.mcp_servers.values() for key in keys_in(url)}
+        return (*self._tokens.values(), *map(SecretStr, sorted(in_urls)))
 
     @property
     def _tokens(self) -> dict[str, SecretStr]:

@@ -13,7 +13,7 @@ from orca.node import LocalNode
 from orca.settings import Settings
 from orca_agent.models.local import LOCAL_MODELS
 from orca_agent.models.registry import Registry, Resolution
-from orca_protocol.errors import InvalidError, UnavailableError
+from orca_protocol.errors import OrcaError, UnavailableError
 from orca_protocol.spec import SwarmSpec
 
 LOCAL: Final = "local/smollm2-135m-instruct"
@@ -45,7 +45,7 @@ async def answering(spec: SwarmSpec, settings: Settings) -> Answering:
             if found is None:
                 rules[name] = fallback
                 said.append(
-                    f"{name} is answered by {fallback}: an alias made for this devnet, because no configured server has {name}"
+                    f"{name} is answered by {fallback}: an alias made for this devnet, because no server that answers has {name}"
                 )
                 found = await _resolved(node.registry, fallback)
             else:
@@ -61,7 +61,7 @@ async def answering(spec: SwarmSpec, settings: Settings) -> Answering:
 async def _resolved(registry: Registry, name: str) -> Resolution | None:
     try:
         return await registry.resolve(name)
-    except InvalidError as error:
+    except OrcaError as error:
         if error.code == "model_unavailable":
             return None
         raise

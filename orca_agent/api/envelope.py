@@ -16,11 +16,9 @@ from starlette.responses import Response
 from orca_agent.api.problems import PROBLEMS
 from orca_http.answers import json_answer, respond
 from orca_http.problems import marked
-from orca_protocol.errors import OrcaError
+from orca_protocol.errors import InvalidError, OrcaError
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-#: what this family answers otherwise: a model is the thing that is asked for, as a page is elsewhere
-_STATUSES = {"model_unavailable": 404}
 _FIELD = re.compile(r"(?:body: )?([a-z][\w.\[\]]*): ")
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -45,13 +43,13 @@ class Enveloped(APIRoute):
 
 def enveloped(error: OrcaError) -> Response:
     """Return the error as a response."""
-    status = _STATUSES.get(error.code) or PROBLEMS.status_of(error)
+    status = _status_of(error)
     return marked(respond(json_answer(status, envelope(error)), retry_after=getattr(error, "retry_after", None)), error)
 
 
 def envelope(error: OrcaError) -> dict[str, Any]:
     """Return the error as a document. ``param`` is the field that the detail begins with, if it does."""
-    status = _STATUSES.get(error.code) or PROBLEMS.status_of(error)
+    status = _status_of(error)
     detail = error.detail.encode("utf-8", "replace").decode()
     named = _FIELD.match(detail) if error.code in {"schema", "field_unsupported"} else None
     return {
@@ -62,3 +60,9 @@ def envelope(error: OrcaError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def _status_of(error: OrcaError) -> int:
+    """Answer for a model that nobody has as for a page that is not there; one whose server may come back is no such thing."""
+    is_absent = error.code == "model_unavailable" and isinstance(error, InvalidError)
+    return 404 if is_absent else PROBLEMS.status_of(error)

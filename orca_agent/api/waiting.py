@@ -16,12 +16,13 @@ from starlette.types import Receive
 
 from orca_agent.api.services import Services
 from orca_agent.work.finished import read_finished
+from orca_agent.work.lease import is_of_the_world
 from orca_agent.work.queue import Stored
 from orca_agent.work.runner import Finished
 from orca_agent.work.states import AWAITING, FAILED, SCHEDULED, RunState
 from orca_http.bounds import own_time
 from orca_http.reading import choice_of, one_of
-from orca_protocol.errors import InvalidError, OrcaError
+from orca_protocol.errors import InvalidError, OrcaError, UnavailableError
 
 #: what no caller waits for
 WAITS = (SCHEDULED, AWAITING)
@@ -97,7 +98,8 @@ def failure_of(run_id: str, reason: str) -> OrcaError:
     """Return the error of a run that ended without an output."""
     wrong = _MODEL.fullmatch(reason)
     if wrong is not None:
-        return InvalidError(wrong.group(1), wrong.group(2))
+        kind = UnavailableError if is_of_the_world(reason) else InvalidError
+        return kind(wrong.group(1), wrong.group(2))
     return InvalidError("run_failed", f"run {run_id} could not be run: {reason}")
 
 

@@ -109,11 +109,12 @@ class Text:
 
 
 def answer_text(content: str | None, finish_reason: str, where: str, calls: tuple[ToolCall, ...] | None = None) -> str:
-    """Return ``content`` if it counts as an answer: text, tool calls, or an empty string that the model itself ended.
+    """Return ``content`` if it counts as an answer: text, or whatever stands beside tool calls.
 
     Raises InvalidError ``model_refused`` (a filter or the model broke it off: what had come is no answer) or ``empty_answer``
     (nothing came: the tokens went into reasoning, or the model called tools that nobody offered), for the same request would
-    come out the same way again; UnavailableError ``server_error`` where the server itself says that it failed.
+    come out the same way again; UnavailableError ``server_error`` where the server itself says that it failed. Blanks alone are
+    empty too: whoever reads them, the next agent or a person, has been told nothing, and that must not look like success.
     """
     if finish_reason in ("content_filter", "refusal"):
         raise InvalidError("model_refused", f"{where} declined to answer ({finish_reason})")
@@ -121,7 +122,7 @@ def answer_text(content: str | None, finish_reason: str, where: str, calls: tupl
         raise UnavailableError("server_error", f"{where} ended its answer with an error and did not say which")
     if calls:
         return content or ""
-    if content or (content == "" and finish_reason == "stop"):
+    if content and not content.isspace():
         return content
     raise InvalidError("empty_answer", f"{where} ended with {excerpt(finish_reason, 40)!r} and no text")
 

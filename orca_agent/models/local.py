@@ -16,7 +16,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
-from orca_agent.models.base import NO_IMAGES, Deltas, Images, refuse_blind, shows_images
+from orca_agent.models.base import NO_IMAGES, Deltas, Images, answer_text, refuse_blind, shows_images
 from orca_agent.models.facts import ModelFacts, Price
 from orca_agent.models.llama import SAMPLER, Decoded, LoadedModel, Weights, engine, locate
 from orca_agent.models.logprobs import token_logprob
@@ -115,6 +115,12 @@ class LocalProvider:
 
         A schema is held to by a grammar, which decodes again as exactly as free text does.
         """
+        answer = await self.decode(model, request, on_delta, images)
+        answer_text(answer.content, answer.finish_reason, model)
+        return answer
+
+    async def decode(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
+        """Return whatever comes, be it nothing: an auditor compares what others said with just that. Else as ``complete``."""
         weights = self._weights(model)
         if shows_images(request):
             refuse_blind(("text",), model)

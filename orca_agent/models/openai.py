@@ -20,14 +20,14 @@ from orca_agent.models.base import NO_IMAGES, Deltas, Images, Text, excerpt, ref
 from orca_agent.models.facts import ModelFacts
 from orca_agent.models.http import Endpoint, HttpClient, ServerSettings
 from orca_agent.models.listing import listed
-from orca_agent.models.logprobs import read_logprobs
+from orca_agent.models.logprobs import Logprobs
 from orca_agent.models.prices import listed_facts
 from orca_agent.models.schemas import is_strict
 from orca_agent.models.sse import Event
 from orca_agent.models.tools import Calls, ToolNames, spelt
 from orca_agent.models.wire import Reported, answered, counted, encode, follow, parsed, picture, readable, reported
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, TokenLogprob, ToolDefinition
+from orca_protocol.model import Answer, Message, ModelIdentity, ModelRequest, ToolDefinition
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,10 @@ class OpenAIProvider:
         if choice.message.refusal:
             raise InvalidError("model_refused", f"{self.name} declined to answer: {excerpt(choice.message.refusal)}")
         _take_calls(choice.message, calls)
-        content, logprobs = choice.message.content, read_logprobs([choice.logprobs] if wants_logprobs else [], self.name)
-        return self._answer(content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
+        logprobs = Logprobs(self._http.settings.caps, self.name) if wants_logprobs else None
+        if logprobs is not None:
+            logprobs.add(choice.logprobs)
+        return self._answer(choice.message.content, choice.finish_reason, reply.model or model, reply.usage, calls, logprobs)
 
     async def _streamed(
         self,
@@ -131,14 +133,12 @@ class OpenAIProvider:
         wants_logprobs: bool = False,
     ) -> Answer:
         caps = self._http.settings.caps
-        stream = _Stream(model, Text(caps, on_delta), self.name, calls)
+        logprobs = Logprobs(caps, self.name) if wants_logprobs else None
+        stream = _Stream(model, Text(caps, on_delta), self.name, calls, logprobs)
         await follow(chunks, caps, stream.take)
         if stream.finish is None:
             raise UnavailableError("truncated_answer", f"{self.name} ended its stream without a finish reason")
-        content, logprobs = (
-            str(stream.text) if stream.text.started else None,
-            read_logprobs(stream.logprobs if wants_logprobs else [], self.name),
-        )
+        content = str(stream.text) if stream.text.started else None
         return self._answer(content, stream.finish, stream.model, stream.usage, calls, logprobs)
 
     def _answer(
@@ -148,11 +148,12 @@ class OpenAIProvider:
         model: str,
         usage: object,
         calls: Calls | None,
-        logprobs: tuple[TokenLogprob, ...] | None,
+        logprobs: Logprobs | None,
     ) -> Answer:
         figures = counted(usage, "prompt_tokens", "completion_tokens")
         made = None if calls is None else calls.made()
-        return answered(text, finish, _identity(self.name, model), figures, self._http.settings.caps, made, logprobs)
+        tokens = None if logprobs is None else logprobs.made()
+        return answered(text, finish, _identity(self.name, model), figures, self._http.settings.caps, made, tokens)
 
 
 @lru_cache(64)
@@ -256,13 +257,13 @@ def _take_calls(message: _Message, calls: Calls | None, *, is_piece: bool = Fals
 class _Stream:
     """What the chunks of one streamed answer have said so far."""
 
-    def __init__(self, model: str, text: Text, where: str, calls: Calls | None) -> None:
+    def __init__(self, model: str, text: Text, where: str, calls: Calls | None, logprobs: Logprobs | None) -> None:
         self.model = model
         self.text = text
         self._calls = calls
         self.finish: str | None = None
         self.usage: object = None
-        self.logprobs: list[Any] = []
+        self._logprobs = logprobs
         self._where = where
 
     def take(self, event: Event) -> bool:
@@ -275,8 +276,8 @@ class _Stream:
         choice = _first(reply, self._where)
         if choice is not None:
             self.finish = choice.finish_reason or self.finish
-            if choice.logprobs is not None:
-                self.logprobs.append(choice.logprobs)
+            if self._logprobs is not None:
+                self._logprobs.add(choice.logprobs)
             self._piece(choice.delta)
         return False
 

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -69,7 +69,7 @@ class Proxy:
     """A proxy, and the header that lets us use it."""
 
     origin: Origin
-    authorisation: str
+    authorisation: str = field(repr=False)
 
     @classmethod
     def of(cls, url: str) -> Proxy:

@@ -25,4 +25,4 @@ class LocalRedecoder:
 
     async def decode(self, request: ModelRequest, model: str) -> Answer:
         """Answer ``request`` by ``model``, whatever name the request itself carries. Raises as the provider does."""
-        return await self._provider.complete(model, request, None)
+        return await self._provider.decode(model, request, None)

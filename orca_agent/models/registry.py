@@ -22,6 +22,10 @@ from orca_protocol.model import Answer, ModelIdentity
 
 _SHOWN = 20
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
+#: what a provider says that was asked and has nothing: waiting installs nothing
+_ANSWERS = frozenset({"model_not_installed"})
+#: until a name is asked for again that may be one of a server which does not answer: some load weights for minutes before they do
+_COMES_UP_SECONDS = 30.0
 _GIB = re.compile(r"\d{1,6}(\.\d{1,9})?", re.ASCII)
 
 
@@ -89,7 +93,8 @@ class Registry:
     async def resolve(self, name: str) -> Resolution:
         """Return what ``name`` stands for; ``provider/name`` is understood too, and settles a name that two providers have.
 
-        Raises InvalidError ``model_unavailable``, which also names the providers that could not be asked, or ``model_ambiguous``.
+        Raises InvalidError ``model_ambiguous``, and ``model_unavailable``: InvalidError where every provider answered, else
+        UnavailableError, which names those that could not be asked, for the name may be theirs.
         """
         if not self._listings:
             await self._fetch()
@@ -219,7 +224,10 @@ class Registry:
         ]
         told = f"; not listed, because they could not be asked: {'; '.join(silent)}" if silent else ""
         via = f" (alias of {self._aliases[name]!r})" if name in self._aliases else ""
-        return InvalidError("model_unavailable", f"no model is called {name[:200]!r}{via}; {there}{told}")
+        detail = f"no model is called {name[:200]!r}{via}; {there}{told}"
+        if all(listing.code in _ANSWERS for listing in self._listings.values() if isinstance(listing, OrcaError)):
+            return InvalidError("model_unavailable", detail)
+        return UnavailableError("model_unavailable", detail, retry_after=_COMES_UP_SECONDS)
 
     async def _fetch(self, *, again: bool = False) -> None:
         """Many callers, one fetch: whoever comes while it runs waits for it; a cancelled caller does not cancel it."""

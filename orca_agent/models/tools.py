@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
 from pydantic import ValidationError
@@ -109,11 +110,15 @@ class Calls:
 
     def made(self) -> tuple[ToolCall, ...] | None:
         """Return the calls, None where there is none. Raises UnavailableError ``malformed_answer``."""
-        identities: set[str] = set()
+        given = {begun.identity for begun in self._begun}
+        taken: set[str] = set()
         made = []
         for number, begun in enumerate(self._begun):
-            identity = begun.identity if begun.identity and begun.identity not in identities else f"call_{number}"
-            identities.add(identity)
+            identity = begun.identity or ""
+            if not identity or identity in taken:
+                free = (f"call_{counted}" for counted in count(number))
+                identity = next(one for one in free if one not in given and one not in taken)
+            taken.add(identity)
             made.append(self._call(identity, begun))
         return tuple(made) or None
 

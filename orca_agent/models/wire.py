@@ -42,6 +42,8 @@ _NAMED = {
     "rate_limit_error": "rate_limited",
     "overloaded_error": "overloaded",
 }
+#: characters of the words that a server has for its model and for the end of an answer; they stand in every entry
+_SAID_MAX = 200
 _STATUS = re.compile(r"[45][0-9]{2}")
 #: worth another try
 _PASSING = frozenset({"rate_limited", "overloaded"})
@@ -121,7 +123,14 @@ def answered(
     calls: tuple[ToolCall, ...] | None,
     logprobs: tuple[TokenLogprob, ...] | None = None,
 ) -> Answer:
-    """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do."""
+    """Return the whole answer; raises as ``answer_text`` and ``Caps.admit`` do, UnavailableError ``malformed_answer``.
+
+    A name is refused and not cut: a proof must not hold one that nobody said.
+    """
+    for what, said in (("the model's name", model.model), ("the finish reason", finish)):
+        if len(said) > _SAID_MAX:
+            told = f"{model.provider} sent an answer in which {what} has {len(said)} characters; at most {_SAID_MAX} are read"
+            raise UnavailableError("malformed_answer", told)
     content = answer_text(text, finish, model.provider, calls)
     caps.admit(len(content.encode()))
     return Answer.made_of(

@@ -185,7 +185,7 @@ class Working:
         """Return the assignment proved, or closed with the item given back."""
         try:
             lease = open_todo(todo, self._settings, self._parts.identity)
-            await self._refuse_unpayable(todo, lease)
+            await self._refuse_unpayable(todo, lease, is_begun=assignment.run_id is not None)
             finished = await self._beside_heartbeats(todo, self._run(assignment, todo, lease))
             refuse_unpaid(finished, lease)
             return await self._prove(assignment, todo, lease, finished)
@@ -195,8 +195,19 @@ class Working:
             await self._held(self._parts.middle.give_back(todo, reason))
             return await self._close(assignment, f"given_back: {reason}")
 
-    async def _refuse_unpayable(self, todo: Todo, lease: Lease) -> None:
-        """Raise InvalidError before anything is asked for an item whose answers this node cannot give, or would not be paid for."""
+    async def _refuse_unpayable(self, todo: Todo, lease: Lease, *, is_begun: bool) -> None:
+        """Raise InvalidError before anything is asked for an item whose answers this node cannot give, or would not be paid for.
+
+        A model whose server does not answer is no reason to throw away what a run has paid for: its worker waits for the server,
+        beside heartbeats and not for ever. An item that was not begun is given back: another node's server may answer.
+        """
+        try:
+            await self._refuse_unanswerable(todo, lease)
+        except UnavailableError as error:
+            if not is_begun:
+                raise InvalidError(error.code, error.detail) from error
+
+    async def _refuse_unanswerable(self, todo: Todo, lease: Lease) -> None:
         item = Item(todo.id, read_spec(todo.spec.encode(), where="the leased spec"))
         if inputs_at_most(item.spec):
             raise InvalidError("nobody_to_ask", "rearrange_flow: a node that works for others has no person to ask at H")

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from orca_agent.tools.admitted import McpServer, McpSettings
-from orca_protocol.canonical import canonical
+from orca_agent.tools.seen import Seen, seen_now, watching
+from orca_protocol.canonical import MAX_DEPTH, canonical, parse_json
 from orca_protocol.errors import InvalidError, LimitError, OrcaError, UnavailableError
 from orca_protocol.model import ToolDefinition
 from orca_protocol.world import OFFERED_MAX, RESULT_MAX_BYTES, Offer, ToolRequest, ToolResult
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OFFER_MAX_BYTES = 1024 * 1024
+#: in an entry it stands one level down, and requests that show its tools hold them no deeper
+_OFFER_MAX_DEPTH = MAX_DEPTH - 1
 _PAGES_MAX = 20
 
 
@@ -57,8 +60,7 @@ class McpSessions:
         if cursor is not None or len(tools) > OFFERED_MAX:
             raise LimitError("mcp_too_many_tools", f"{source} offers more than {OFFERED_MAX} tools; select some there")
         offer = Offer(tools=tuple(tools))
-        if len(canonical(offer.document())) > _OFFER_MAX_BYTES:
-            raise LimitError("mcp_too_many_tools", f"the tools of {source} take more than {_OFFER_MAX_BYTES} bytes to describe")
+        _refuse_unwritable(offer, source)
         return offer
 
     async def call(self, request: ToolRequest) -> ToolResult:
@@ -120,30 +122,42 @@ class _Session:
             elif isinstance(error, asyncio.CancelledError):
                 raise
             else:
-                log.info("the session with %s broke off: %s", self._server.name, error)
+                log.info("the session with %s broke off: %s", self._server.name, seen_now().describe(error))
 
 
 @contextmanager
 def _translated(source: str) -> Iterator[None]:
     """Let only the OrcaError family (and cancellation) out of the block."""
+    with watching() as seen:
+        try:
+            yield
+        except OrcaError:
+            raise
+        except Exception as error:
+            raise _meant(error, seen, source) from error
+
+
+def _meant(error: Exception, seen: Seen, source: str) -> OrcaError:
+    if seen.limit is not None:  # the protocol's client says only that its connection broke, or waits for more
+        return LimitError(seen.limit.code, f"{source}: {seen.limit.detail}")
+    if isinstance(error, TimeoutError):
+        return UnavailableError("mcp_timeout", f"{source} did not answer in time")
+    if isinstance(error, ValidationError):
+        return InvalidError("mcp_malformed", f"{source} answered with what is no such answer: {error.error_count()} differences")
+    return UnavailableError("mcp_failed", f"{source} could not be asked: {seen.describe(error)}")
+
+
+def _refuse_unwritable(offer: Offer, source: str) -> None:
+    """Raise what keeps ``offer`` out of a journal: its size, or that a reader of the journal would refuse the line."""
     try:
-        yield
-    except OrcaError:
-        raise
-    except TimeoutError as error:
-        raise UnavailableError("mcp_timeout", f"{source} did not answer in time") from error
-    except ValidationError as error:
-        raise InvalidError(
-            "mcp_malformed", f"{source} answered with what is no such answer: {error.error_count()} differences"
-        ) from error
-    except Exception as error:
-        raise UnavailableError("mcp_failed", f"{source} could not be asked: {_said(error)}") from error
-
-
-def _said(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        data = canonical(offer.document())
+        if len(data) <= _OFFER_MAX_BYTES:
+            parse_json(data, max_bytes=_OFFER_MAX_BYTES, max_depth=_OFFER_MAX_DEPTH, where="the offer")
+            return
+    except (InvalidError, ValueError) as error:  # ValueError: nested too deep even to be written
+        why = error.detail if isinstance(error, InvalidError) else "they are nested too deep"
+        raise InvalidError("mcp_malformed", f"{source} offers tools that a journal cannot hold: {why}") from error
+    raise LimitError("mcp_too_many_tools", f"the tools of {source} take more than {_OFFER_MAX_BYTES} bytes to describe")
 
 
 def _definition(name: str, description: str | None, parameters: dict[str, Any]) -> ToolDefinition:

@@ -5,6 +5,7 @@ Apart from ``mcp``, which imports this only when a run first asks a server: the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,13 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from orca_agent.tools.admitted import McpServer, McpSettings
+from orca_agent.tools.seen import Seen, seen_now
 from orca_protocol.errors import LimitError
+
+# Both write the server's URL, which may hold a key; what goes wrong comes out as an error of ours. It is a filter because uvicorn
+# enables every logger again when it sets up its own.
+for _chatty in ("mcp.client.streamable_http", "httpx2"):
+    logging.getLogger(_chatty).addFilter(lambda record: False)
 
 
 @asynccontextmanager
@@ -42,9 +49,12 @@ class _Capped(httpx2.AsyncBaseTransport):
         self._most = most
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        seen = seen_now()
         response = await self._transport.handle_async_request(request)
+        if request.method == "POST":  # questions; that a server has nothing to tell by GET is no fault
+            seen.status = None if response.is_success else response.status_code
         if isinstance(response.stream, httpx2.AsyncByteStream):
-            response.stream = _CappedStream(response.stream, self._most)
+            response.stream = _CappedStream(response.stream, self._most, seen)
         return response
 
     async def aclose(self) -> None:
@@ -52,16 +62,18 @@ class _Capped(httpx2.AsyncBaseTransport):
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int, seen: Seen) -> None:
         self._stream = stream
         self._most = most
+        self._seen = seen
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for chunk in self._stream:
             size += len(chunk)
             if size > self._most:
-                raise LimitError("mcp_too_large", f"an MCP server sent more than {self._most} bytes in one answer")
+                self._seen.limit = LimitError("mcp_too_large", f"the server sent more than {self._most} bytes in one answer")
+                raise self._seen.limit
             yield chunk
 
     async def aclose(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+#: what ends the reason of a run that was tried again and again
+_GIVEN_UP = re.compile(r" \(given up after \d+ attempts\)\Z")
 #: a doubling beyond this would overflow nothing but patience
 _DOUBLINGS_MAX = 30
 
@@ -76,3 +79,8 @@ def when_given_up(
         return Fail(f"{reason} (given up after {attempts} attempts)")
     wait = min(policy.wait_max, policy.wait_first * 2.0 ** min(attempts - 1, _DOUBLINGS_MAX))
     return Wait(max(wait, min(retry_after or 0.0, policy.wait_max)))
+
+
+def is_of_the_world(reason: str) -> bool:
+    """Whether a run that failed for ``reason`` did so because the world did not answer: a run like it may come to an end later."""
+    return _GIVEN_UP.search(reason) is not None

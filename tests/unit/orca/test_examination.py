@@ -55,7 +55,7 @@ async def test_a_fresh_home_with_a_server_that_answers_can_do_everything(tmp_pat
 
 async def test_whatever_does_not_work_comes_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "orca").write_text("a file in the way")
-    found = await examined(tmp_path, openai_base_url=dead_url(), model_aliases={"gpt-4o": "nowhere"})
+    found = await examined(tmp_path, model_aliases={"gpt-4o": "nowhere"})
     broken = {part: finding for part, finding in found.items() if finding.state == "broken"}
     assert set(broken) == {"journal", "block store", "models", "alias gpt-4o"}
     assert [part for part, finding in broken.items() if not finding.remedy] == []
@@ -146,6 +146,13 @@ async def test_aliases_are_tried(tmp_path: Path, server: ScriptedServer) -> None
     assert "openai-compatible" in found["alias gpt-4o"].detail
     assert found["alias gpt-5"].state == "broken"
     assert "gpt-5=nowhere in ORCA_MODEL_ALIASES" in found["alias gpt-5"].remedy
+
+
+async def test_an_alias_to_a_server_that_does_not_answer_is_not_called_wrong(tmp_path: Path) -> None:
+    found = await examined(tmp_path, openai_base_url=dead_url(), model_aliases={"gpt-4o": "there"})
+    assert found["alias gpt-4o"].state == "absent"
+    assert "connect_failed" in found["alias gpt-4o"].detail
+    assert "gpt-4o=there" in found["alias gpt-4o"].remedy
 
 
 async def test_what_this_version_does_not_do_is_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from proof_store.tree import write_tree
 from tests.fakes.scripted_server import ScriptedServer
 from tests.unit.audit.packages import KEY, SIGNER, package
 from tests.unit.orca.console import Console
+from tests.unit.orca.test_examination import dead_url
 
 CID = str(root_of(package()))
 
@@ -213,6 +214,13 @@ def test_an_unknown_model_is_refused_with_those_that_there_are(online: Console, 
     assert "'gpt-9'" in ended.document["detail"]
     assert "scripted" in ended.document["detail"]
     assert server.stats()["total"] == 0
+
+
+def test_a_run_whose_models_server_does_not_answer_says_which_server_that_is(console: Console) -> None:
+    console.set(ORCA_OPENAI_BASE_URL=dead_url())
+    ended = console("run", console.write(json.dumps(agent())), "--json")
+    assert (ended.code, ended.document["code"]) == (1, "model_unavailable")
+    assert "could not be asked: openai-compatible (connect_failed" in ended.document["detail"]
 
 
 @pytest.mark.parametrize("full", ["folder", "file"])

@@ -52,6 +52,21 @@ def test_leased_work_reaches_what_was_named_for_it_and_no_private_address(monkey
 
 
 @pytest.mark.parametrize(
+    ("url", "keys"),
+    [
+        ("https://host/mcp", set()),
+        ("https://host/v1/documents/mcp?version=2&mode=documents", set()),
+        ("https://host/mcp/s3cr3t-in-path", {"s3cr3t-in-path"}),
+        ("https://host/mcp/averyveryverylongone/x", {"averyveryverylongone"}),
+        ("https://host/mcp?api_key=TOPSECRET&v=1", {"TOPSECRET"}),
+        ("https://host/mcp?x=a1%2Bb2%20c3", {"a1%2Bb2%20c3", "a1+b2 c3"}),
+    ],
+)
+def test_what_may_be_a_key_in_a_servers_address_is_a_secret(monkeypatch: pytest.MonkeyPatch, url: str, keys: set[str]) -> None:
+    assert {secret.get_secret_value() for secret in read(monkeypatch, mcp_servers=f"files={url}").secrets} == keys
+
+
+@pytest.mark.parametrize(
     ("variables", "names"),
     [
         ({"mcp_servers": "files"}, "ORCA_MCP_SERVERS"),

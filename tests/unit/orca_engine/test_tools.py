@@ -10,7 +10,8 @@ import pytest
 
 from orca_engine.machine import Call
 from orca_engine.program import calls_at_most
-from orca_protocol.journal import Outcome
+from orca_protocol.errors import InvalidError
+from orca_protocol.journal import Outcome, journal_bytes, read_journal
 from orca_protocol.model import Answer, Failure, ModelRequest, ToolDefinition
 from orca_protocol.output import Output
 from orca_protocol.world import Offer, OfferRequest, ToolRequest, ToolResult
@@ -46,6 +47,24 @@ def test_servers_are_asked_once_and_the_model_is_told_what_they_offer() -> None:
     ]
     asked = [call for call in run.asked if isinstance(call.request, ModelRequest)]
     assert [(call.name, call.asked.tools) for call in asked] == [("A", OFFER.tools), ("B", OFFER.tools), ("C", None)] * 2
+
+
+@pytest.mark.parametrize("bracket", ["{", "["])
+@pytest.mark.parametrize("levels", range(50, 66))
+@pytest.mark.parametrize("place", ["tools_list_dictionary", "response_schema"])
+def test_a_schema_that_a_spec_may_hold_is_one_that_its_journal_is_read_with(place: str, levels: int, bracket: str) -> None:
+    schema: Any = {}
+    for _ in range(levels):
+        schema = [schema] if bracket == "[" else {"items": schema}
+    tool = {"type": "function", "function": {"name": "book", "parameters": {"const": schema}}}
+    held = {"response_schema": {"const": schema}} if place == "response_schema" else {place: [tool]}
+    try:
+        item = item_of(agents=[agent("A", **held)])
+    except InvalidError as error:
+        assert error.code == "json_too_deep"
+        return
+    entries, _ = World(item).run()
+    assert [entry.name for entry in read_journal(journal_bytes(entries))] == [entry.name for entry in entries]
 
 
 def test_only_selected_tools_are_told_and_called() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, UnavailableError
 from tests.unit.orca_agent.api.service import Service, code, service, spec_of
 
 AGENT = {"agent_config": {"agent_name": "A", "model_name": "scripted", "system_prompt": "AGENT:A"}, "task": "T"}
@@ -42,6 +42,24 @@ async def test_a_model_that_is_not_there_is_the_callers_to_correct(agent: Servic
     answer = await agent.client.post("/v1/swarm/completions", json=spec_of("A", model="gpt-9"))
     assert code(answer) == (400, "model_unavailable")
     assert "scripted" in answer.json()["detail"]
+    assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_a_model_whose_server_may_come_back_is_worth_another_try(agent: Service) -> None:
+    agent.model.listing_error = UnavailableError("connect_failed", "nobody there")
+    answer = await agent.client.post("/v1/swarm/completions", json=spec_of("A"))
+    assert code(answer) == (503, "model_unavailable")
+    assert "could not be asked: scripted (connect_failed: nobody there)" in answer.json()["detail"]
+    assert "Retry-After" in answer.headers
+    assert "x-should-retry" not in answer.headers
+    one = await agent.client.get("/v1/models/gpt-9")
+    assert (one.status_code, one.json()["error"]["type"], one.json()["error"]["code"]) == (503, "server_error", "model_unavailable")
+
+
+async def test_a_model_that_every_server_knows_not_is_not_found(agent: Service) -> None:
+    one = await agent.client.get("/v1/models/gpt-9")
+    assert (one.status_code, one.json()["error"]["type"]) == (404, "not_found_error")
+    assert one.json()["error"]["code"] == "model_unavailable"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,15 @@ async def test_names_are_listed(provider: Provider, server: ScriptedServer) -> N
     assert await provider.models() == ("c1", "c2")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_model_that_ends_its_answer_with_blanks_alone_gave_none(
+    provider: Provider, server: ScriptedServer, streaming: bool
+) -> None:
+    server.reset({"agents": {"A": {"reply": " \n"}}})
+    with pytest.raises(InvalidError, match="empty_answer"):
+        await provider.complete("c", asked(), (lambda piece: None) if streaming else None)
+
+
 def offline() -> AnthropicProvider:
     return AnthropicProvider(AnthropicSettings(api_key=SecretStr(KEY)), HttpClient(HttpSettings(caps=SMALL)))
 
@@ -145,6 +154,15 @@ def answered(text: str, stop_reason: str, usage: Any, *, streaming: bool, at_fir
         {"type": "message_delta", "delta": {"stop_reason": stop_reason}, "usage": usage},
         {"type": "message_stop"},
     )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_name_that_fills_a_proof_is_no_part_of_an_answer(streaming: bool) -> None:
+    with pytest.raises(UnavailableError, match=r"malformed_answer.*the finish reason has 201 characters"):
+        answered("hi", "e" * 201, None, streaming=streaming)
+    reply = {"model": "c" * 201, "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
+    with pytest.raises(UnavailableError, match=r"malformed_answer.*the model's name has 201 characters"):
+        offline()._whole("c", json.dumps(reply).encode())
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -112,6 +112,9 @@ def test_text_is_cut_off_at_its_cap_in_bytes() -> None:
         (None, "stop", "empty_answer"),
         (None, "length", "empty_answer"),
         ("", "length", "empty_answer"),
+        ("", "stop", "empty_answer"),
+        (" \n\t", "stop", "empty_answer"),
+        ("\u00a0\u3000", "length", "empty_answer"),
         (None, "tool_calls", "empty_answer"),
         (None, "content_filter", "model_refused"),
         ("", "refusal", "model_refused"),
@@ -131,6 +134,6 @@ def test_what_the_server_calls_an_error_is_none_of_the_model(content: str | None
         answer_text(content, "error", "server")
 
 
-@pytest.mark.parametrize(("content", "finish"), [("", "stop"), ("cut", "length"), ("said", "something_new")])
+@pytest.mark.parametrize(("content", "finish"), [(" spaced\n", "stop"), ("cut", "length"), ("said", "something_new")])
 def test_what_counts_as_an_answer(content: str, finish: str) -> None:
     assert answer_text(content, finish, "server") == content

@@ -329,6 +329,13 @@ async def test_a_named_proxy_gets_plain_requests_whole() -> None:
     assert b"\r\nProxy-Authorization: Basic bWU6cEBzcw==\r\n" in sent
 
 
+def test_a_proxys_password_is_not_shown_with_it() -> None:
+    proxy = pool.Proxy.of("http://me:p%40ss@127.0.0.1:3128")
+    assert "bWU6cEBzcw==" in proxy.authorisation
+    assert "3128" in repr(proxy)
+    assert "Basic" not in repr(proxy)
+
+
 async def test_tls_goes_through_a_proxy_that_learns_nothing(certificate: Path, trusted: None) -> None:
     with raw_server(always(WHOLE), tls=server_side(certificate)) as server, raw_server(proxying(server.port)) as proxy:
         http = HttpClient(HttpSettings(proxy=f"http://127.0.0.1:{proxy.port}"))

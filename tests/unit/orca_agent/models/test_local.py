@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from orca_agent.models.base import NO_IMAGES, Deltas, Images
 from orca_agent.models.llama import SAMPLER, engine, locate
 from orca_agent.models.local import LOCAL_MODELS, LocalProvider, LocalSettings
 from orca_agent.models.memory import Fit, need_of
 from orca_agent.models.redecode import LocalRedecoder
 from orca_protocol.canonical import canonical
 from orca_protocol.errors import InvalidError, UnavailableError
-from orca_protocol.model import Answer, Image, Message, ModelRequest, ToolCall, ToolDefinition
+from orca_protocol.model import Answer, Image, Message, ModelIdentity, ModelRequest, ToolCall, ToolDefinition
 from tests.unit.orca_agent.models.requests import asked
 
 NAME = "local/smollm2-135m-instruct"
@@ -322,6 +323,21 @@ async def test_an_interrupt_ends_the_process_promptly_and_quietly(closing: str) 
     out, err = await asyncio.to_thread(process.communicate, timeout=60)
     assert time.monotonic() - started < 10
     assert (process.returncode, err, out.strip("x")) == (130, "", "")
+
+
+class Speechless(LocalProvider):
+    """Decodes to nothing."""
+
+    async def decode(self, model: str, request: ModelRequest, on_delta: Deltas | None, images: Images = NO_IMAGES) -> Answer:
+        return Answer(content=" ", finish_reason="stop", model=ModelIdentity(provider=self.name, model=model))
+
+
+async def test_a_model_that_decodes_to_nothing_gave_no_answer_but_an_auditor_sees_what_came() -> None:
+    provider = Speechless()
+    with pytest.raises(InvalidError, match="empty_answer"):
+        await provider.complete(NAME, RIVER, None)
+    assert (await LocalRedecoder(provider).decode(RIVER, NAME)).content == " "
+    await provider.close()
 
 
 async def test_weights_that_are_not_installed_come_with_the_remedy() -> None:

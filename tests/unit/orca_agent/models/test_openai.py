@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from orca_agent.models.base import Provider
+from orca_agent.models.base import Caps, Provider
 from orca_agent.models.http import HttpClient, HttpSettings
 from orca_agent.models.openai import OpenAIProvider, OpenAISettings
 from orca_agent.models.tools import ToolNames
@@ -165,6 +166,15 @@ async def test_an_error_inside_a_success(provider: Provider, server: ScriptedSer
     faulty(server, kind="raw", message='{"error": {"message": "too long", "code": 400}}')
     with pytest.raises(InvalidError, match="too long"):
         await provider.complete("m", asked(), None)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_model_that_ends_its_answer_with_blanks_alone_gave_none(
+    provider: Provider, server: ScriptedServer, streaming: bool
+) -> None:
+    server.reset({"agents": {"A": {"reply": " \n"}}})
+    with pytest.raises(InvalidError, match="empty_answer"):
+        await provider.complete("m", asked(), (lambda piece: None) if streaming else None)
 
 
 def offline() -> OpenAIProvider:
@@ -402,6 +412,11 @@ def test_bytes_that_json_cannot_carry_are_malformed(data: bytes) -> None:
 SAID = {
     "content": [{"token": "he", "logprob": -0.25, "bytes": [104]}, {"token": "y", "logprob": -9999.0}, {"token": "!", "logprob": 0}]
 }
+#: no probability is so large, and no token so long
+BEYOND = [
+    *({"content": [{"token": "x", "logprob": value}]} for value in (1e300, 1.5)),
+    {"content": [{"token": "x" * 10_001, "logprob": -1}]},
+]
 WANTED = [("he", "-0.25"), ("y", "-9999"), ("!", "0")]
 
 
@@ -442,16 +457,7 @@ async def test_a_server_that_gives_no_logprobs_has_answered_all_the_same(
     assert (await provider.complete("m", asked(logprobs=True), None)).logprobs is None
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"content": [{"token": "he"}]},
-        {"content": [{"token": "x", "logprob": "much"}]},
-        {"content": [{"token": "x", "logprob": 1e300}]},
-        {"content": [{"token": "x" * 10_001, "logprob": -1}]},
-        [1],
-    ],
-)
+@pytest.mark.parametrize("said", [{"content": [{"token": "he"}]}, {"content": [{"token": "x", "logprob": "much"}]}, [1], *BEYOND])
 async def test_logprobs_that_cannot_be_read_are_a_malformed_answer(provider: Provider, server: ScriptedServer, said: Any) -> None:
     faulty(server, kind="raw", message=reply(logprobs=said))
     with pytest.raises(UnavailableError, match="malformed_answer"):
@@ -466,3 +472,40 @@ async def test_streamed_logprobs_stand_in_their_order(provider: OpenAIProvider) 
     )
     answer = await provider._streamed("m", chunks, lambda piece: None, wants_logprobs=True)
     assert [(one.token, one.logprob) for one in answer.logprobs or ()] == WANTED
+
+
+def wordy(token: str, count: int) -> Sent:
+    """A stream that gives log probabilities of far more tokens than there are."""
+    piece = {"delta": {"content": ""}, "logprobs": {"content": [{"token": token, "logprob": -1.0}] * count}}
+    return events(*[{"choices": [piece]}] * 101, {"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})
+
+
+def patient() -> OpenAIProvider:
+    return OpenAIProvider(OpenAISettings(), HttpClient(HttpSettings(caps=Caps(answer_bytes=200_000))))
+
+
+@pytest.mark.parametrize(("token", "count"), [("", 2000), ("long " * 1000, 8)])
+async def test_streamed_logprobs_are_cut_off_by_number_and_by_size(token: str, count: int) -> None:
+    with pytest.raises(LimitError, match="answer_too_large"):
+        await patient()._streamed("m", wordy(token, count), lambda piece: None, wants_logprobs=True)
+
+
+async def test_streamed_logprobs_that_nobody_wanted_are_not_kept() -> None:
+    chunks = wordy("", 500)
+    tracemalloc.start()
+    answer = await patient()._streamed("m", chunks, lambda piece: None)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (answer.content, answer.logprobs) == ("x", None)
+    assert most < 5_000_000
+
+
+LONG = "m" * 201
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fields", [{"model": LONG}, {"choice": {"finish_reason": LONG}}], ids=["model", "finish reason"])
+def test_a_name_that_fills_a_proof_is_no_part_of_an_answer(fields: dict[str, Any], streaming: bool) -> None:
+    with pytest.raises(UnavailableError, match=r"malformed_answer.*has 201 characters; at most 200 are read"):
+        said(streaming=streaming, **fields)
+    assert said(streaming=streaming, model=LONG[1:]).model.model == LONG[1:]

@@ -88,7 +88,7 @@ async def test_a_provider_that_cannot_list_is_named_not_swallowed() -> None:
     bad.listing_error = UnavailableError("connect_failed", "nobody there")
     registry = Registry([good, bad], {"x": "a", "y": "gone"})
     assert (await registry.resolve("a")).provider is good
-    with pytest.raises(InvalidError, match=r"could not be asked: bad \(connect_failed: nobody there\)"):
+    with pytest.raises(UnavailableError, match=r"model_unavailable.*could not be asked: bad \(connect_failed: nobody there\)"):
         await registry.resolve("b")
     assert await registry.status() == {"good": None, "bad": "connect_failed: nobody there"}
     assert await registry.catalogue() == (
@@ -103,10 +103,20 @@ async def test_a_provider_that_came_up_later_is_found() -> None:
     late = ScriptedModel(names=("a",))
     late.listing_error = UnavailableError("connect_failed", "not yet")
     registry = Registry([late], {})
-    with pytest.raises(InvalidError):
+    with pytest.raises(UnavailableError, match="model_unavailable") as caught:
         await registry.resolve("a")
+    assert caught.value.retry_after is not None
     late.listing_error = None
     assert (await registry.resolve("a")).model == "a"
+    with pytest.raises(InvalidError, match="model_unavailable"):
+        await registry.resolve("b")
+
+
+async def test_a_provider_that_has_nothing_installed_was_asked_all_the_same() -> None:
+    good, bare = ScriptedModel(names=("a",), name="good"), ScriptedModel(name="bare")
+    bare.listing_error = UnavailableError("model_not_installed", "pip install it")
+    with pytest.raises(InvalidError, match=r"model_unavailable.*bare \(model_not_installed: pip install it\)"):
+        await Registry([good, bare], {}).resolve("b")
 
 
 async def test_listings_are_fetched_once_and_side_by_side() -> None:

@@ -193,6 +193,16 @@ ODD_CALLS: list[tuple[str, list[dict[str, Any]], list[tuple[str, str, str]]]] = 
         [{"id": "a", "function": {"name": "t"}}, {"id": "a", "function": {"name": "u"}}],
         [("a", "t", "{}"), ("call_1", "u", "{}")],
     ),
+    (
+        "no id beside one that looks like ours",
+        [{"id": "call_1", "function": {"name": "t"}}, {"function": {"name": "u"}}],
+        [("call_1", "t", "{}"), ("call_2", "u", "{}")],
+    ),
+    (
+        "no id before one that looks like ours",
+        [{"function": {"name": "t"}}, {"id": "call_0", "function": {"name": "u"}}, {"id": "call_1", "function": {"name": "v"}}],
+        [("call_2", "t", "{}"), ("call_0", "u", "{}"), ("call_1", "v", "{}")],
+    ),
     ("arguments that are no JSON", [{"id": "a", "function": {"name": "t", "arguments": '{"x": '}}], [("a", "t", '{"x": ')]),
     ("a tool that is not there", [{"id": "a", "function": {"name": "no such thing"}}], [("a", "no such thing", "{}")]),
 ]

@@ -370,6 +370,32 @@ async def test_an_item_that_this_node_cannot_be_paid_for_is_given_back_before_an
     assert await scene.room.status(name) in ("queued", "failed")
 
 
+async def test_an_item_whose_models_server_is_down_is_given_back_before_it_is_begun(scene: Scene) -> None:
+    scene.model.listing_error = UnavailableError("connect_failed", "nobody there")
+    await scene.room.item(spec=SPEC)
+    async with scene.at_work():
+        await until(scene.state("closed"))
+    closed = [one for one in await scene.records.recent_assignments() if one.state == "closed"]
+    assert str(closed[-1].ending).startswith("given_back: model_unavailable: ")
+    assert "nobody there" in str(closed[-1].ending)
+
+
+async def test_a_run_that_was_begun_outlives_a_restart_before_its_models_server(scene: Scene) -> None:
+    item = await scene.room.item(spec=SPEC)
+    scene.records.crash = ("after", "run stored")
+    with pytest.raises(Crash):
+        await asyncio.wait_for(scene.working.serve(), 20)
+    scene.records.crash = None
+    scene.model.listing_error = UnavailableError("connect_failed", "it loads its weights")
+    scene.registry = Registry([scene.model], {})
+    scene.node()
+    async with scene.at_work():
+        await until(lambda: scene.working.run_id is not None)
+        scene.model.listing_error = None
+        await until(scene.state("entered"))
+    assert await scene.room.status(item) == "in_review"
+
+
 async def test_an_item_that_may_use_more_than_the_node_allows_is_given_back(scene: Scene) -> None:
     scene.budget = Budget(calls=1)
     scene.node()

@@ -98,6 +98,37 @@ async def test_what_may_pass_is_tried_again_after_a_wait(scene: Scene) -> None:
     await asyncio.wait([serving])
 
 
+async def test_a_run_that_has_paid_for_answers_waits_for_a_model_server_that_starts_after_the_node(scene: Scene) -> None:
+    scene.model.latency["B"] = 60.0
+    run_id = await scene.submit(spec_of())
+    serving = asyncio.create_task(scene.worker.serve(grace=0.0))
+    while scene.model.in_flight == 0 or len(scene.model.calls) < 2:
+        await asyncio.sleep(0.01)
+    serving.cancel()
+    await asyncio.wait([serving])
+    scene.model.latency.clear()
+    scene.model.listing_error = UnavailableError("connect_failed", "it loads its weights")
+    await scene.worker.work(run_id)
+    assert (await scene.state(run_id)).run.status is None
+    scene.model.listing_error = None
+    serving = asyncio.create_task(scene.worker.serve())
+    assert (await scene.until_ended(run_id)).run.status == "success"
+    assert [call.agent for call in scene.model.calls] == ["A", "B", "B"]
+    serving.cancel()
+    await asyncio.wait([serving])
+
+
+async def test_a_model_server_that_never_comes_up_ends_the_run_with_its_name(scene: Scene) -> None:
+    scene.model.listing_error = UnavailableError("connect_failed", "nobody there")
+    serving = asyncio.create_task(scene.worker.serve())
+    state = await scene.until_ended(await scene.submit(spec_of()))
+    assert (state.run.status, state.attempts) == (FAILED, 2)
+    assert (state.reason or "").startswith("model_unavailable: no model is called 'scripted'")
+    assert "scripted (connect_failed: nobody there) (given up after 2 attempts)" in (state.reason or "")
+    serving.cancel()
+    await asyncio.wait([serving])
+
+
 async def test_a_mistake_of_ours_ends_one_run_and_not_the_worker(scene: Scene) -> None:
     scene.mistake = RuntimeError("a secret detail")
     serving = asyncio.create_task(scene.worker.serve())
