@@ -5,4 +5,4 @@ The engine is a function: (item, entries so far) → the next calls, or the outp
 and a node replays only the revision it ships.
 """
 
-REVISION = 3
+REVISION = 4

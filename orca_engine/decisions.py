@@ -16,6 +16,7 @@ from orca_engine.swarm import Swarm, told
 from orca_engine.transcript import Transcript, Turn
 from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.errors import InvalidError
+from orca_protocol.journal import Stop
 from orca_protocol.model import Failure, Message
 from orca_protocol.spec import AgentSpec
 
@@ -24,7 +25,19 @@ T = TypeVar("T")
 ANSWER_MAX_BYTES = 1_000_000
 _FENCE = "```"
 _NUMBER = (int, float)
-_KINDS: dict[Any, str] = {str: "a string", list: "a list", bool: "true or false", _NUMBER: "a number"}
+
+
+class WORDS:
+    """The kind of a text that says something: what is shown, ordered or handed out must not be blank."""
+
+
+_KINDS: dict[Any, str] = {
+    str: "a string",
+    WORDS: "a string that is not blank",
+    list: "a list",
+    bool: "true or false",
+    _NUMBER: "a number",
+}
 
 TEXT, LIST, FLAG, NUMBER = str, list, bool, _NUMBER
 
@@ -57,7 +70,8 @@ async def decide(
     """Ask ``agent`` for a decision at ``step``, and at the step after it where the first answer needs repair.
 
     ``read`` raises Unreadable; ``form`` is what the answer should look like, for who can hold a model to it. ``doubt`` says what is
-    worth the repair question though the run could go on without. Without a decision the turn with its failure or stop is returned.
+    worth the repair question though the run could go on without: then the first answer counts where the second is no better, or
+    the budget has no room for it. Without a decision the turn with its failure or stop is returned.
     """
     after = told(question)
     with swarm.asking(agent, transcript, after, form, loop=loop, step=step, place=place) as ask:
@@ -69,6 +83,8 @@ async def decide(
         said = (Message(role="assistant", content=turn.text),) if turn.text.strip() else ()  # providers take no empty message
         turn = await ask((*after, *said, *told(f"{wrong} Answer again, with the JSON object alone.")), step + 1)
     second = _read(turn, read)
+    if isinstance(first, Decision) and not isinstance(second, Decision) and not _ends_the_run(turn):
+        return first
     if isinstance(second, str):
         return Turn(turn.name, Failure(code="decision_unreadable", detail=f"after one repair question still: {second}"))
     return second
@@ -81,6 +97,10 @@ def _read(turn: Turn, read: Callable[[Any], T]) -> Decision[T] | Turn | str:
         return Decision(read(_document(turn.text)), turn)
     except Unreadable as error:
         return str(error)
+
+
+def _ends_the_run(turn: Turn) -> bool:
+    return isinstance(turn.outcome, Stop) and turn.outcome.reason != "budget"
 
 
 def _document(text: str) -> Any:
@@ -109,9 +129,15 @@ def members(document: Any, where: str, needed: Mapping[str, Any], optional: Mapp
         value = document.get(key)
         if value is None and key not in needed:
             continue
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not FLAG):
+        if not _is(value, kind):
             raise Unreadable(f"{where}.{key} must be {_KINDS[kind]}.")
     return {key: document.get(key) for key in kinds}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind is WORDS:
+        return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, kind) and (kind is FLAG or not isinstance(value, bool))
 
 
 def quoted(name: str) -> str:

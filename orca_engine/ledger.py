@@ -22,9 +22,43 @@ from orca_protocol.model import Answer, Failure, ModelRequest, Usage
 
 _REQUEST_TOKENS = 64
 _MESSAGE_TOKENS = 16
-_IMAGE_TOKENS = 4096
+#: some providers count an image of 1024 by 1024 pixels as 25,501 tokens, and none says what its most is: twice that
+_IMAGE_TOKENS = 50_000
 #: what a round of tools is reckoned to add to the prompt, where it cannot be known
 _ROUND_TOKENS = 4096
+
+#: failures after which nobody has read the prompt: no connection, refused at the door, or never sent. Any other call may have been
+#: read, answered and billed (an answer of reasoning alone, one that was cut off, one that came too late), and counts as its worst
+UNREAD = frozenset(
+    {
+        "bad_request",
+        "connect_failed",
+        "connect_timeout",
+        "context_exceeded",
+        "forbidden",
+        "keys_resting",
+        "logprobs_unsupported",
+        "memory_unknown",
+        "model_ambiguous",
+        "model_does_not_fit",
+        "model_load_failed",
+        "model_not_installed",
+        "model_unavailable",
+        "not_found",
+        "overloaded",
+        "payment_required",
+        "rate_limited",
+        "redirect_refused",
+        "request_too_large",
+        "schema_unsupported",
+        "tls_failed",
+        "too_early",
+        "tools_unsupported",
+        "unauthorised",
+        "vision_unsupported",
+        "weights_mismatch",
+    }
+)
 
 _PER_DOLLAR = 10**18
 _PER_DOLLAR_A_MILLION = 10**12
@@ -117,13 +151,15 @@ class Ledger:
         return self._amounts(request.model, 1, prompt_tokens_at_most(request), request.max_tokens)
 
     def spent(self, request: ModelRequest, outcome: Answer | Failure | Stop) -> Amounts:
-        """Return what ``request`` used: the provider's figures, or the worst where it gives none."""
+        """Return what ``request`` used: the provider's figures, or the worst where it gives none. A stop ends the run anyway."""
         match outcome:
             case Answer(usage=Usage(input_tokens=read, output_tokens=written)):
                 return self._amounts(request.model, 1, read, written)
-            case Answer():
+            case Failure(code=code) if code in UNREAD:
+                return Amounts(1, 0, 0, 0)
+            case Answer() | Failure():
                 return self.worst(request)
-            case _:
+            case Stop():
                 return Amounts(1, 0, 0, 0)
 
     def _worst_of(self, first: ModelRequest, calls: int) -> Amounts:

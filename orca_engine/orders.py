@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orca_engine.decisions import LIST, TEXT, Unreadable, members, named_once
+from orca_engine.decisions import LIST, TEXT, WORDS, Unreadable, members, named_once
 from orca_protocol.spec import AgentSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an agent is to do; no ``task`` means the swarm's own."""
+    """What an agent is to do; no ``task``, or a blank one, means the swarm's own."""
 
     agent: AgentSpec
     task: str | None
@@ -30,6 +30,7 @@ def orders_in(document: Any, member: str, agents: Sequence[AgentSpec], *, needs_
 
 
 def _order(part: Any, where: str, by_name: Mapping[str, AgentSpec], seen: set[str], needs_task: bool) -> Order:
-    task = {"task": TEXT}
-    order = members(part, where, {"agent_name": TEXT} | (task if needs_task else {}), {} if needs_task else task)
-    return Order(named_once(order["agent_name"], by_name, f"{where}.agent_name", seen), order["task"] or None)
+    needed, optional = ({"task": WORDS}, {}) if needs_task else ({}, {"task": TEXT})
+    order = members(part, where, {"agent_name": TEXT, **needed}, optional)
+    task = order["task"] if (order["task"] or "").strip() else None
+    return Order(named_once(order["agent_name"], by_name, f"{where}.agent_name", seen), task)

@@ -128,9 +128,16 @@ async def _write_prompt(item: Item, agent: AgentSpec, task: str, path: Path, led
     )
     request = request_for(item, agent, path, messages)
     if ledger is None:
-        return await _ask(Call(path, agent.agent_name, request), Allowance())
+        return _written(await _ask(Call(path, agent.agent_name, request), Allowance()))
     with ledger.allowing(request, 1) as allowance:
-        return await _ask(Call(path, agent.agent_name, request), allowance)
+        return _written(await _ask(Call(path, agent.agent_name, request), allowance))
+
+
+def _written(outcome: Answer | Failure | Stop) -> Answer | Failure | Stop:
+    """A prompt that says nothing would take the place of the agent's own unseen."""
+    if isinstance(outcome, Answer) and not outcome.content.strip():
+        return Failure(code="prompt_empty", detail="the agent's model was to write its system prompt, and wrote nothing")
+    return outcome
 
 
 async def _ask(call: Call, allowance: Allowance) -> Answer | Failure | Stop:

@@ -101,6 +101,10 @@ def _admit_tools(agent: AgentSpec, where: str) -> None:
     for field in ("selected_tools", "max_tool_rounds"):
         if getattr(agent, field) is not None and not agent.sources:
             raise InvalidError("field_without_use", f"{where}.{field}: the agent has no mcp_servers; leave the field out")
+    names = [tool.function.name for tool in agent.tools_list_dictionary or ()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidError("tool_twice", f"{where}.tools_list_dictionary: two functions are named {twice!r}; rename one of them")
     if agent.response_schema is not None:
         schema.refuse(agent.response_schema, f"{where}.response_schema")
 

@@ -3,7 +3,7 @@
 Two kinds. Functions of the caller's (``tools_list_dictionary``) are nobody's here to call: that the model wants one called is the
 agent's answer. Tools that MCP servers offer are called, those of one answer side by side, each at a path of its own, and the
 model goes on with the results. What a model does wrong (a tool that is not there, arguments that are no object, too many calls at
-once) is told to it, and costs it a round.
+once) is told to it, and costs it a round. An agent with functions alone has no rounds: a call of another name is its failure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orca_protocol.canonical import parse_json
+from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Outcome, Stop
 from orca_protocol.model import Failure, Message, ToolCall, ToolDefinition
@@ -39,6 +39,11 @@ class Toolbox:
             return False
         functions = {tool.name for tool in self.tools} - set(self.sources or ())
         return any(call.name in functions for call in calls)
+
+    def unknown(self, calls: Sequence[ToolCall]) -> str:
+        """Say that ``calls`` are for nobody. The first name is told short and as JSON writes it: the same everywhere."""
+        known = ", ".join(tool.name for tool in self.tools) or "it has none"
+        return f"the agent called {canonical(calls[0].name[:100]).decode()}, which is none of its functions: {known}"
 
     def asked(self, calls: Sequence[ToolCall]) -> list[ToolRequest | str]:
         """Return a request for each of ``calls``, or what is wrong with it."""

@@ -44,7 +44,7 @@ class Turn:
     def text(self) -> str | None:
         """The answer's text, or None if there is no answer. Functions to be called are told where a model said nothing else."""
         match self.outcome:
-            case Answer(content="", tool_calls=calls) if calls:
+            case Answer(content=content, tool_calls=calls) if calls and not content.strip():
                 return canonical([{"name": call.name, "arguments": call.arguments} for call in calls]).decode()
             case Answer(content=content) | Said(content=content):
                 return content
@@ -93,7 +93,8 @@ class Transcript:
     def plus(self, step: Iterable[Turn]) -> Transcript:
         """Return the transcript with the turns of one more step."""
         turns = tuple(step)
-        said = tuple(_Said(turn.name, text) for turn in turns if (text := turn.text) is not None)
+        # An answer that says nothing is in the record, but nobody is shown it: providers take no empty message.
+        said = tuple(_Said(turn.name, text) for turn in turns if (text := turn.text) is not None and text.strip())
         return Transcript(self.opening, self.turns + turns, turns, self._said + said)
 
     def ending_with(self, turns: Iterable[Turn]) -> Transcript:

@@ -91,9 +91,10 @@ class Visit:
         while True:
             outcome = await self._answered(allowance)
             loops -= 1
-            if not isinstance(outcome, Answer) or not loops:
+            if not isinstance(outcome, Answer) or not loops or self._speaker.toolbox.ends_with(outcome.tool_calls or ()):
                 return outcome
-            self._own.append(Message(role="assistant", content=outcome.content))
+            if outcome.content.strip():  # providers take no empty message
+                self._own.append(Message(role="assistant", content=outcome.content))
 
     async def _answered(self, allowance: Allowance) -> Answer | Failure | Stop:
         rounds, repairs = rounds_of(self._speaker.agent), 1
@@ -105,6 +106,8 @@ class Visit:
             if self._speaker.toolbox.ends_with(calls):
                 return outcome
             if calls:
+                if not self._speaker.agent.sources:
+                    return Failure(code="function_unknown", detail=self._speaker.toolbox.unknown(calls))
                 if not rounds:
                     return Failure(code="tool_rounds", detail="the agent still called tools when its rounds of them were used up")
                 rounds -= 1

@@ -16,6 +16,7 @@ from audit.ports import ChainView, LeaseView
 from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Entry, Path
 from orca_protocol.lease import Lease
+from orca_protocol.model import ModelRequest
 
 
 async def check_eligibility(case: Case) -> Finding:
@@ -47,9 +48,23 @@ def _check_times(contents: Contents, lease: Lease) -> None:  # 1; RFC 3339 in UT
 
 
 def _check_budget(contents: Contents) -> None:
-    predicate = contents.statement.predicate
-    if predicate.usage.calls > predicate.ceilings.calls or predicate.usage.output_tokens > predicate.ceilings.output_tokens:
-        raise InvalidError("over_budget", "the run used more calls or tokens than its ceilings allow")
+    """Of an answer's tokens those count that were asked for: a provider that reports more is not the worker's fault.
+
+    What the engine's ledger lets through cannot be above this: it reserves what is asked for, and settles no less than this.
+    """
+    ceilings = contents.statement.predicate.ceilings
+    asked = [entry for entry in contents.entries if entry.stop is None and isinstance(entry.request, ModelRequest)]
+    tokens = sum(_output_tokens(entry) for entry in asked)
+    if len(asked) > ceilings.calls or tokens > ceilings.output_tokens:
+        allowed = f"its ceilings are {ceilings.calls} and {ceilings.output_tokens}"
+        raise InvalidError("over_budget", f"the run had {len(asked)} calls and {tokens} of the tokens that it asked for; {allowed}")
+
+
+def _output_tokens(entry: Entry) -> int:
+    if entry.answer is None:
+        return 0
+    usage, most = entry.answer.usage, entry.asked.max_tokens
+    return most if usage is None else min(usage.output_tokens, most)
 
 
 def _check_model(entry: Entry, lease: Lease) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orca_engine.decisions import LIST, TEXT, Decision, Unreadable, decide, members, quoted
+from orca_engine.decisions import LIST, TEXT, WORDS, Decision, Unreadable, decide, members, quoted
 from orca_engine.flow import HUMAN, parse_flow
 from orca_engine.forms import Form, object_of, one_of, phrase, several
 from orca_engine.swarm import Ended, Onward, Swarm, broken
@@ -83,9 +83,9 @@ def _team(document: Any, spec: SwarmSpec) -> Onward:
 
 
 def _agent(part: Any, where: str, spec: SwarmSpec, notes: list[Note]) -> AgentSpec:
-    agent = members(part, where, {"agent_name": TEXT, "system_prompt": TEXT}, dict.fromkeys(("description", "model_name"), TEXT))
-    if not 1 <= len(agent["agent_name"]) <= _NAME_MAX:
-        raise Unreadable(f"{where}.agent_name must have 1 to {_NAME_MAX} characters.")
+    agent = members(part, where, {"agent_name": TEXT, "system_prompt": WORDS}, dict.fromkeys(("description", "model_name"), TEXT))
+    if not agent["agent_name"].strip() or len(agent["agent_name"]) > _NAME_MAX:
+        raise Unreadable(f"{where}.agent_name must have 1 to {_NAME_MAX} characters, and not be blank.")
     wanted, models = agent["model_name"], _models(spec)
     if wanted is not None and wanted not in models:
         detail = f"{quoted(agent['agent_name'])} was to have {quoted(wanted)}, which is not allowed; it has {models[0]}"

@@ -102,6 +102,8 @@ def _read_bid(document: Any) -> tuple[float, str]:
     bid = members(document, "answer", {"score": NUMBER, "message": TEXT})
     if not 0 <= bid["score"] <= 1:
         raise Unreadable("answer.score must be from 0 to 1.")
+    if bid["score"] > _ENOUGH and not bid["message"].strip():  # who bids less has nothing to say, and may leave it out
+        raise Unreadable("answer.message must not be blank where answer.score is more than 0.5.")
     return float(bid["score"]), bid["message"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orca_engine.decisions import TEXT, Decision, decide, members
+from orca_engine.decisions import WORDS, Decision, decide, members
 from orca_engine.forms import object_of, phrase
 from orca_engine.machine import all_of
 from orca_engine.made import made_agents, refuse_their_names
@@ -49,7 +49,7 @@ async def heavy(swarm: Swarm) -> Ended:
 
 
 def _questions(document: Any) -> dict[str, str]:
-    given = members(document, "answer", {name.lower(): TEXT for name in _PROMPTS})
+    given = members(document, "answer", {name.lower(): WORDS for name in _PROMPTS})
     return {name: given[name.lower()] for name in _PROMPTS}
 
 

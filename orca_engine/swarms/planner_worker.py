@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orca_engine.decisions import FLAG, LIST, TEXT, Decision, Unreadable, decide, members
+from orca_engine.decisions import FLAG, LIST, WORDS, Decision, Unreadable, decide, members
 from orca_engine.forms import FLAG as FLAG_FORM
 from orca_engine.forms import object_of, phrase, several
 from orca_engine.machine import all_of
@@ -68,15 +68,15 @@ async def planner_worker(swarm: Swarm) -> Ended:
 
 def _tasks(document: Any, most: int) -> list[str]:
     tasks = members(document, "answer", {"tasks": LIST})["tasks"]
-    if not all(isinstance(task, str) and task for task in tasks):
-        raise Unreadable("answer.tasks must hold strings that are not empty.")
+    if not all(isinstance(task, str) and task.strip() for task in tasks):
+        raise Unreadable("answer.tasks must hold strings that are not blank.")
     if not 1 <= len(tasks) <= most:
         raise Unreadable(f"answer.tasks has {len(tasks)} tasks; it must have 1 to {most}.")
     return list(tasks)
 
 
 def _judgement(document: Any) -> tuple[bool, str]:
-    judgement = members(document, "answer", {"done": FLAG, "text": TEXT})
+    judgement = members(document, "answer", {"done": FLAG, "text": WORDS})
     return judgement["done"], judgement["text"]
 
 

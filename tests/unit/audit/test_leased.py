@@ -11,20 +11,21 @@ from nacl.signing import SigningKey
 from audit.case import Expected
 from audit.ports import LeaseStanding, Standing
 from orca_engine import REVISION
+from orca_engine.bounds import ceilings_of
 from orca_engine.item import Item
-from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
 from orca_protocol.budget import Ceilings
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.errors import UnavailableError
 from orca_protocol.keys import public_key_of
 from orca_protocol.lease import AllowedModel, Lease, sign_lease
+from orca_protocol.model import Usage
 from orca_protocol.spec import read_spec
 from orca_protocol.submission import Submission, open_submission, sign_submission
 from proof_store.builder import root_of
 from submission.package import LeasedTo, RunFacts, build_package
 from tests.unit.audit.packages import KEY, OPEN, OTHER_KEY, SIGNER, SPEC, Verdicts, decode, verdicts
-from tests.unit.orca_engine.worlds import World, failing
+from tests.unit.orca_engine.worlds import World, agent, failing
 
 SERVER = SigningKey(bytes([7]) * 32)
 ITEM = Item("item-1", read_spec(SPEC))
@@ -56,22 +57,29 @@ def lease(**fields: Any) -> Lease:
 
 
 def leased(
-    given: Lease | None = None, *, claimed: Lease | None = None, signed_by: SigningKey = SERVER, answer: Any = None, **facts: Any
+    given: Lease | None = None,
+    *,
+    claimed: Lease | None = None,
+    signed_by: SigningKey = SERVER,
+    answer: Any = None,
+    spec: bytes = SPEC,
+    **facts: Any,
 ) -> dict[str, bytes]:
     """A package under ``given``; ``claimed`` is what its statement says the lease is, if that is another."""
-    given = given or lease()
-    entries, _ = World(ITEM, answer=answer or (lambda call: decode(call.request, IDENTITY))).run()
+    given = given or lease(spec_sha256=sha256_hex(spec))
+    item = Item(ITEM.id, read_spec(spec))
+    entries, _ = World(item, answer=answer or (lambda call: decode(call.request, IDENTITY))).run()
     kept = tuple(sorted(entries, key=lambda entry: entry.path))
     known = {
         "run_id": "r",
         "work_item": ITEM.id,
         "started": "2026-01-01T00:01:00.000Z",
         "finished": "2026-01-01T00:02:00.000Z",
-        "ceilings": Ceilings(calls=calls_at_most(ITEM.spec), output_tokens=output_tokens_at_most(ITEM.spec)),
+        "ceilings": ceilings_of(item.spec),
         "network": "koii",
     }
     under = LeasedTo(sign_lease(given, signed_by), claimed or given, round=facts.pop("round", 5), account=SIGNER)
-    return build_package(SPEC, kept, replay(ITEM, kept), RunFacts(**{**known, **facts}), KEY, under)
+    return build_package(spec, kept, replay(item, kept), RunFacts(**{**known, **facts}), KEY, under)
 
 
 class Chain:
@@ -198,6 +206,30 @@ def test_an_unknown_middle_server_is_not_measured() -> None:
 )
 def test_a_run_outside_of_its_lease_is_caught_by_eligibility(facts: dict[str, Any], code: str) -> None:
     assert audited(leased(**facts))["eligibility"] == ("mismatch", code)
+
+
+def reporting(written: int | None) -> Any:
+    """A world whose provider says that each answer took so many tokens; None: it says nothing."""
+    usage = None if written is None else Usage(input_tokens=5, output_tokens=written)
+    return lambda call: decode(call.request, IDENTITY).model_copy(update={"usage": usage})
+
+
+@pytest.mark.parametrize("budget", [None, {"output_tokens": 30}, {"calls": 2}])
+@pytest.mark.parametrize("written", [None, 0, 4, 10, 11, 1000])
+def test_a_worker_that_kept_to_its_ceilings_is_eligible_whatever_its_provider_reports(
+    budget: dict[str, int] | None, written: int | None
+) -> None:
+    team = [agent(name, max_tokens=10) for name in "ABC"]
+    spec = json.dumps({"task": "TASK", "agents": team, "max_loops": 2, "budget": budget}).encode()
+    given = lease(spec_sha256=sha256_hex(spec), pays_partial=True)
+    found = audited(leased(given, spec=spec, answer=reporting(written)))
+    assert (found["eligibility"], found["replay"]) == (("valid", "ok"), ("valid", "ok"))
+
+
+@pytest.mark.parametrize("ceilings", [{"calls": 5}, {"output_tokens": 23}])
+def test_one_call_or_one_token_beyond_the_ceilings_is_caught_by_eligibility(ceilings: dict[str, int]) -> None:
+    used = Ceilings(calls=6, output_tokens=24).model_copy(update=ceilings)  # six answers of four tokens
+    assert audited(leased(ceilings=used))["eligibility"] == ("mismatch", "over_budget")
 
 
 @pytest.mark.parametrize("model", [AllowedModel(name="other"), AllowedModel(name="open", digest="sha256:" + "b" * 64)])

@@ -12,14 +12,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orca_engine.bounds import bound_of
+from orca_engine.ledger import prompt_tokens_at_most
 from orca_engine.machine import Call
 from orca_engine.program import calls_at_most, output_tokens_at_most
 from orca_engine.replay import replay
 from orca_engine.swarms import SWARMS
 from orca_protocol.documents import write
 from orca_protocol.errors import InvalidError
-from orca_protocol.journal import Path, journal_digest, read_journal
-from orca_protocol.model import Failure, ModelRequest
+from orca_protocol.journal import Entry, Path, journal_digest, read_journal
+from orca_protocol.model import Answer, Failure, ModelRequest, Usage
 from tests.unit.orca_engine.worlds import World, agent, calling, deciding, item_of, journal, out, run, spec_of
 
 TOOLS = (("read", '{"path": "a"}'), ("write", "{}"), ("read", "[]"))
@@ -85,21 +86,44 @@ def swarms(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
-    """A spec, and its answers: which calls fail or say nonsense is a function of the path, so that two executions see the same."""
+    """A spec, and its answers: which calls fail or say nonsense is a function of the path, so that two executions see the same.
+
+    Providers report little, or the most that can be, or nothing.
+    """
     spec = draw(swarms())
     seed = draw(st.integers(0, 2**16))
     share = draw(st.sampled_from([0, 0, 1, 3]))
+    code = draw(st.sampled_from(["empty_answer", "timeout", "rate_limited"]))
+    reports = draw(st.sampled_from(["little", "most", "nothing"]))
     good = deciding(item_of(**spec))
 
     def answer(call: Call) -> Any:
         luck = hash((seed, *call.path)) % 10
         if luck < share:
-            return Failure(code="scripted", detail=f"no answer at {call.path}")
+            return Failure(code=code, detail=f"no answer at {call.path}")
         if isinstance(call.request, ModelRequest) and call.request.tools and luck > 6:
             return calling(call, *TOOLS[: luck - 6])
         return out(call) if luck < 2 * share else good(call)
 
-    return spec, answer
+    def reported(call: Call) -> Any:
+        said = answer(call)
+        if not isinstance(said, Answer) or reports == "little":
+            return said
+        return said.model_copy(update={"usage": most_of(call.asked) if reports == "most" else None})
+
+    return spec, reported
+
+
+def most_of(request: ModelRequest) -> Usage:
+    return Usage(input_tokens=prompt_tokens_at_most(request), output_tokens=request.max_tokens)
+
+
+def billed(entry: Entry) -> Usage:
+    """The most that a provider can have billed for a call, whatever it reports."""
+    if entry.answer is not None and entry.answer.usage is not None:
+        return entry.answer.usage
+    is_unread = entry.error is not None and entry.error.code == "rate_limited"
+    return Usage(input_tokens=0, output_tokens=0) if is_unread else most_of(entry.asked)
 
 
 @settings(max_examples=300, deadline=None)
@@ -112,14 +136,17 @@ def test_completion_order_changes_neither_journal_nor_output(world: tuple[dict[s
     assert journal_digest(first) == journal_digest(shuffled)
     assert journal(first) == journal(shuffled)
     assert write(output) == write(again)
-    asked = [entry.asked for entry in first if isinstance(entry.request, ModelRequest)]
+    calls = [entry for entry in first if isinstance(entry.request, ModelRequest)]
+    asked = [entry.asked for entry in calls]
     assert len(asked) <= calls_at_most(item.spec)
     assert sum(request.max_tokens for request in asked) <= output_tokens_at_most(item.spec)
     assert len(first) <= bound_of(item.spec).entries
     if item.spec.budget is not None:
-        for field in ("calls", "output_tokens", "input_tokens"):
-            most = getattr(item.spec.budget, field)
-            assert most is None or getattr(output.usage, field) <= most
+        most = item.spec.budget
+        assert most.calls is None or output.usage.calls <= most.calls
+        for field in ("output_tokens", "input_tokens"):
+            ceiling, used = getattr(most, field), sum(getattr(billed(entry), field) for entry in calls)
+            assert ceiling is None or used <= ceiling
     if output.status == "success":
         assert output.output
         assert all(message.content is not None for message in output.output)

@@ -10,16 +10,19 @@ from hypothesis import strategies as st
 
 from orca_engine.bounds import ceilings_of
 from orca_engine.item import Item
-from orca_engine.ledger import Ledger, prompt_tokens_at_most
+from orca_engine.ledger import UNREAD, Ledger, prompt_tokens_at_most
 from orca_engine.machine import Call
 from orca_engine.replay import replay
 from orca_protocol.budget import Budget, Ceilings, Price
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Outcome
 from orca_protocol.model import Answer, Failure, Message, ModelIdentity, ModelRequest, Usage
-from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, run, spec_of
+from tests.house.repository import ROOT
+from tests.unit.orca_engine.worlds import IMAGE, World, agent, failing, item_of, out, run, spec_of
 
 PRICE = Price(input="1", output="10")
+#: what a call may come to: an answer, or a failure
+BECAME = ("reported", "unreported", "empty_answer", "timeout", "rate_limited")
 
 
 def request(text: str = "T", tokens: int = 10, model: str = "m") -> ModelRequest:
@@ -61,10 +64,28 @@ def test_an_answer_without_figures_counts_as_the_worst() -> None:
     assert len(output.output) == 3
 
 
-def test_a_failed_call_is_a_call_that_used_no_tokens() -> None:
+@pytest.mark.parametrize("code", ["empty_answer", "model_refused", "answer_too_large", "truncated_answer", "timeout", "new"])
+def test_a_failed_call_that_may_have_been_billed_counts_as_the_worst(code: str) -> None:
+    item = item_of(agents=team(2), swarm_type="ConcurrentWorkflow", max_loops=9, budget={"output_tokens": 50})
+    _, output = run(item, answer=failing("B", code=code))
+    assert (output.usage.calls, output.stopped) == (7, "budget")  # 3 tokens for A and 10 for B: 11 are left after three rounds
+
+
+@pytest.mark.parametrize("code", ["connect_failed", "rate_limited", "overloaded", "unauthorised", "tools_unsupported"])
+def test_a_failed_call_that_nobody_read_is_a_call_that_used_no_tokens(code: str) -> None:
     item = item_of(agents=team(3), swarm_type="ConcurrentWorkflow", max_loops=2, budget={"calls": 5, "output_tokens": 60})
-    _, output = run(item, answer=failing("B"))
+    _, output = run(item, answer=failing("B", code=code))
     assert (output.usage.calls, output.stopped) == (5, "budget")
+
+
+def test_the_failures_that_nobody_read_are_such_as_the_models_have() -> None:
+    source = "".join(file.read_text() for file in (ROOT / "orca_agent" / "models").glob("*.py"))
+    assert [code for code in sorted(UNREAD) if f'"{code}"' not in source] == []
+
+
+def test_an_image_is_reckoned_as_no_less_than_the_dearest_provider_counts_it() -> None:
+    shown = Message(role="user", content="T", images=(IMAGE.image,))
+    assert prompt_tokens_at_most(request().model_copy(update={"messages": (shown,)})) > 25_501
 
 
 def test_a_chain_that_runs_out_keeps_what_it_has() -> None:
@@ -137,21 +158,23 @@ def test_deciders_cannot_exceed_a_budget(name: str) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 80), st.booleans()), max_size=6), st.integers(0, 12), st.integers(0, 200)
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 80), st.sampled_from(BECAME)), max_size=6),
+    st.integers(0, 12),
+    st.integers(0, 200),
 )
-def test_no_order_of_answers_lets_a_ledger_be_exceeded(steps: list[tuple[int, int, bool]], calls: int, tokens: int) -> None:
-    """Steps of some width, whose calls use what they say if the ledger lets them."""
+def test_no_order_of_answers_lets_a_ledger_be_exceeded(steps: list[tuple[int, int, str]], calls: int, tokens: int) -> None:
+    """Steps of some width, whose calls use what they say if the ledger lets them, whether or not anybody reports it."""
     ledger = Ledger(Ceilings(calls=calls, output_tokens=tokens))
     used_calls = used_tokens = 0
-    for width, written, fails in steps:
+    for width, written, became in steps:
         opened = [ledger.allowing(request(tokens=80), 2) for _ in range(width)]
         allowances = [each.__enter__() for each in opened]
         for allowance in reversed(allowances):
             while allowance.covers(request(tokens=80)):
-                outcome = Failure(code="c", detail="d") if fails else answer(1, written)
-                allowance.charge(request(tokens=80), outcome)
+                outcomes = {"reported": answer(1, written), "unreported": answer(None)}
+                allowance.charge(request(tokens=80), outcomes.get(became) or Failure(code=became, detail="d"))
                 used_calls += 1
-                used_tokens += 0 if fails else written
+                used_tokens += 0 if became == "rate_limited" else written
         for each in opened:
             each.__exit__(None, None, None)
     assert used_calls <= calls

@@ -7,7 +7,7 @@ import pytest
 from orca_engine.swarms import SWARMS
 from orca_protocol.model import Failure, ModelRequest
 from orca_protocol.world import ImageRequest
-from tests.unit.orca_engine.worlds import IMAGE, World, agent, deciding, item_of, out, spec_of
+from tests.unit.orca_engine.worlds import IMAGE, World, agent, deciding, item_of, out, saying, spec_of
 
 URL = "https://example.org/a.png"
 
@@ -49,3 +49,12 @@ def test_without_the_image_nobody_speaks_and_the_run_says_why() -> None:
     world.answer = lambda call: refused if isinstance(call.request, ImageRequest) else out(call)
     _, output = world.run()
     assert (output.status, [message.error for message in output.output]) == ("error", [refused, refused])
+
+
+@pytest.mark.parametrize("written", ["", " \n"])
+def test_a_prompt_that_says_nothing_does_not_take_the_place_of_the_agents_own(written: str) -> None:
+    world = World(item_of(agents=[agent("A", auto_generate_prompt=True), agent("B")], swarm_type="ConcurrentWorkflow"))
+    world.answer = lambda call: saying(call, written) if call.path.loop == 0 else out(call)
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["A", "B"]
+    assert (output.status, output.output[0].error and output.output[0].error.code) == ("partial", "prompt_empty")

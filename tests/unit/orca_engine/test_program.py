@@ -15,6 +15,8 @@ from orca_protocol.errors import InvalidError
 from orca_protocol.model import Failure
 from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, prompt, run, spec_of
 
+FUNCTIONS = [{"function": {"name": name}} for name in ("f", "g", "f")]
+
 
 @pytest.mark.parametrize(
     ("fields", "code", "field"),
@@ -26,6 +28,7 @@ from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, p
         ({"agents": [agent("A", max_tool_rounds=2)]}, "field_without_use", "agents[0].max_tool_rounds"),
         ({"agents": [agent("A", response_schema={"type": "nothing"})]}, "schema_malformed", "agents[0].response_schema"),
         ({"agents": [agent("A", response_schema={"pattern": "a*"})]}, "schema_unsupported", "agents[0].response_schema"),
+        ({"agents": [agent("A", tools_list_dictionary=FUNCTIONS)]}, "tool_twice", "agents[0].tools_list_dictionary"),
         ({"rules": "x" * 900_000, "agents": [agent(f"A{n}") for n in range(20)]}, "prompts_too_long", "rules"),
         ({"max_loops": 1000, "agents": [agent(f"A{n}", max_loops=101) for n in range(1)]}, "too_many_calls", "max_loops"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
 import pytest
@@ -39,6 +41,9 @@ def test_what_can_be_judged_is_admitted(schema: dict[str, Any]) -> None:
         ({"properties": []}, "schema_malformed"),
         ({"items": {"pattern": "(a+)+$"}}, "schema_unsupported"),
         ({"uniqueItems": True}, "schema_unsupported"),
+        ({"items": {"unevaluatedProperties": False}}, "schema_unsupported"),
+        ({"unevaluatedItems": False}, "schema_unsupported"),
+        ({"items": {"enum": [*range(10_000)]}}, "schema_unsupported"),
         ({"$ref": "https://example.org/schema"}, "schema_unsupported"),
         ({"$ref": "#"}, "schema_unsupported"),
         ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "schema_unsupported"),
@@ -66,3 +71,28 @@ def test_what_cannot_be_judged_at_a_bounded_cost_is_refused(schema: dict[str, An
 def test_the_first_difference_is_named(text: str, schema: dict[str, Any], says: str | None) -> None:
     said = difference(text, schema)
     assert (said is None) if says is None else (said is not None and says in said)
+
+
+def each(places: int) -> dict[str, Any]:
+    """A list, each value of which is judged at so many places and fulfils none."""
+    return {"items": {"allOf": [{"type": "string"}] * places}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "schema", "says"),
+    [
+        ([0] * 10_000, each(100), "more values than can be judged"),
+        (["x"] * 10_000, each(100), "more values than can be judged"),
+        ([{"a": 4999}] * 5000, {"items": {"enum": [{"a": number} for number in range(4000)]}}, "more values than can be judged"),
+        ([0] * 1000, each(100), "The answer does not fulfil the schema."),
+        ("x" * 900_000, {"allOf": [{"maxLength": 9}] * 100}, "The answer does not fulfil the schema."),
+        (["x"] * 1000, each(100), None),
+        ([0] * 100, each(100), "answer/0 breaks its 'type'"),
+    ],
+)
+def test_judging_costs_no_more_than_values_times_places_allow(answer: Any, schema: dict[str, Any], says: str | None) -> None:
+    refuse(schema, "here")
+    started = time.process_time()
+    said = difference(json.dumps(answer), schema)
+    assert time.process_time() - started < 2  # it was a minute and more
+    assert said == says if says is None or says.endswith(".") else said is not None and says in said

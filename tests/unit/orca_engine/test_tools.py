@@ -174,6 +174,32 @@ def test_a_function_of_the_callers_is_the_agents_answer() -> None:
     assert '"book"' in run.asked[1].asked.messages[-1].content
 
 
+def test_a_function_that_is_called_in_an_earlier_loop_ends_the_visit() -> None:
+    run = world(lambda call: calling(call, ("book", "{}")), agents=[agent("A", tools_list_dictionary=[FUNCTION], max_loops=3)])
+    _, output = run.run()
+    assert [call.name for call in last(output).tool_calls or ()] == ["book"]
+    assert (output.status, len(run.asked)) == ("success", 1)
+
+
+def test_blanks_beside_the_calls_do_not_hide_them() -> None:
+    def blank(call: Call) -> Outcome:
+        said = calling(call, ("book", "{}"))
+        assert isinstance(said, Answer)
+        return said.model_copy(update={"content": "\n"})
+
+    _, output = world(blank, agents=[agent("A", tools_list_dictionary=[FUNCTION])]).run()
+    assert json.loads(last(output).content) == [{"name": "book", "arguments": "{}"}]
+
+
+def test_a_function_that_is_not_there_is_the_agents_failure_and_says_so() -> None:
+    run = world(lambda call: calling(call, ("boook", "{}")), agents=[agent("A", tools_list_dictionary=[FUNCTION])])
+    _, output = run.run()
+    assert (output.status, len(run.asked)) == ("error", 1)
+    assert last(output).error == Failure(
+        code="function_unknown", detail='the agent called "boook", which is none of its functions: book'
+    )
+
+
 def test_every_loop_of_the_agent_has_its_own_rounds() -> None:
     turns = [lambda call: calling(call, READ), out, lambda call: calling(call, READ), out]
     run = world(*turns, agents=[armed(max_loops=2, max_tool_rounds=1)])

@@ -131,8 +131,8 @@ def spec_of(name: str, agents: list[dict[str, Any]], **fields: Any) -> dict[str,
     return {"agents": agents[: kind.agents[1]], "swarm_type": name, **fields, **needs, **loops}
 
 
-def failing(*names: str) -> Callable[[Call], Outcome]:
-    return lambda call: Failure(code="scripted", detail=f"{call.name} fails") if call.name in names else out(call)
+def failing(*names: str, code: str = "scripted") -> Callable[[Call], Outcome]:
+    return lambda call: Failure(code=code, detail=f"{call.name} fails") if call.name in names else out(call)
 
 
 @dataclass

@@ -162,11 +162,12 @@ def answer(usage: Usage | None) -> Answer:
 def test_what_a_run_used_is_what_was_reported_and_the_most_where_nothing_was() -> None:
     ceilings = Ceilings(calls=9, output_tokens=900, cost="1", prices=PRICES)
     reported = Asked(2, entry(answer(Usage(input_tokens=100, output_tokens=20))))  # asked once more after a crash
-    failed, lost = Asked(1, entry(Failure(code="no", detail="no"))), Asked(1, None)
+    failed, lost = Asked(1, entry(Failure(code="rate_limited", detail="no"))), Asked(1, None)
     found = spent_by([reported, failed, lost, Asked(0, entry(Stop(reason="cancelled")))], ceilings)
     assert found == Amounts(4, 100, 20, Decimal("0.0004"))
     silent = spent_by([Asked(1, entry(answer(None)))], ceilings)
     assert silent.output_tokens == 50
+    assert spent_by([Asked(1, entry(Failure(code="timeout", detail="no")))], ceilings) == silent, "it may have been billed"
     assert silent.input_tokens is not None
     assert silent.input_tokens >= 40, "a byte is no less than a token"
     assert spent_by([reported], Ceilings(calls=9, output_tokens=900)) == Amounts(2, 100, 20, None)

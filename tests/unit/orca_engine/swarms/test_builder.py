@@ -74,6 +74,8 @@ def test_asb_2_a_fence_is_accepted() -> None:
         (team("X", "X"), "two agents of one name"),
         (team("X" * 101), "must have 1 to 100 characters"),
         (team(""), "must have 1 to 100 characters"),
+        (team(" "), "must have 1 to 100 characters, and not be blank"),
+        ({**team(), "agents": [{"agent_name": "X", "system_prompt": ""}]}, "system_prompt must be a string that is not blank"),
         (team("X", kind="MixtureOfAgents"), "for MixtureOfAgents it must have 2 to 10"),
         (team("X", kind="AgentRearrange"), "rearrange_flow is for AgentRearrange"),
         (team("X", rearrange_flow="X"), "rearrange_flow is for AgentRearrange"),

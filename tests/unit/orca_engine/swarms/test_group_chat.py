@@ -107,3 +107,13 @@ def test_who_fails_misses_a_turn_and_a_silent_round_ends_the_chat() -> None:
     world.answer = failing("A", "B", "C")
     _, output = world.run()
     assert (len(world.asked), output.status) == (3, "error")
+
+
+def test_a_bid_that_would_win_with_nothing_to_say_is_pointed_out_and_one_that_would_not_is_fine() -> None:
+    said = {"A": (1, ""), "B": (0.1, " "), "C": (0.6, "C speaks")}
+    world = chat(speaker_selection="bidding")
+    world.answer = lambda call: saying(call, json.dumps(dict(zip(("score", "message"), said[call.name], strict=True))))
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["A", "B", "C", "A"]
+    assert "answer.message must not be blank" in prompt(world.asked[3])
+    assert [(message.role, message.content) for message in output.output] == [("A", None), ("C", "C speaks")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from orca_engine.program import admit, calls_at_most
 from orca_protocol.errors import InvalidError
-from tests.unit.orca_engine.worlds import LEAD, World, agent, deciding, failing, item_of, out, prompt
+from tests.unit.orca_engine.worlds import LEAD, World, agent, deciding, failing, item_of, out, prompt, saying
 
 
 def heavy(**fields: Any) -> World:
@@ -59,3 +60,12 @@ def test_without_any_specialist_there_is_no_synthesis_and_it_is_an_error() -> No
 def test_it_lists_no_agents() -> None:
     with pytest.raises(InvalidError, match="agents: HeavySwarm makes its own"):
         admit(heavy(agents=[agent("A")]).item.spec)
+
+
+def test_a_question_that_asks_nothing_is_pointed_out() -> None:
+    world = heavy()
+    good, blank = world.answer, {"research": "r", "analysis": "a", "alternatives": "", "verification": "v"}
+    world.answer = lambda call: saying(call, json.dumps(blank)) if call.path == (1, 0, 0, 0, 0) else good(call)
+    _, output = world.run()
+    assert "answer.alternatives must be a string that is not blank." in prompt(world.asked[1])
+    assert (output.status, len(world.asked)) == ("success", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,6 +88,49 @@ def test_hie_4_a_repaired_plan_runs_whole() -> None:
     _, output = world.run()
     assert [call.name for call in world.asked] == ["Director", "Director", "A", "B", "Director"]
     assert (output.status, output.notes) == ("success", None)
+
+
+def doubted(second: Callable[[Call], Any], **fields: Any) -> World:
+    """A world whose director orders somebody unknown beside A, and whose answer to the repair question is ``second``."""
+    world = led(plan("A", "Z"), **fields)
+    good = world.answer
+    world.answer = lambda call: second(call) if call.path.step == 1 else good(call)
+    return world
+
+
+@pytest.mark.parametrize(
+    "second", [lambda call: saying(call, "Sorry, you are right."), lambda call: saying(call, plan("Z")), failing("Director")]
+)
+def test_hie_4_a_usable_plan_runs_where_its_repair_is_no_better(second: Callable[[Call], Any]) -> None:
+    world = doubted(second)
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["Director", "Director", "A", "Director"]
+    assert output.notes is not None
+    assert [note.code for note in output.notes] == ["order_skipped"]
+    assert output.status == "partial"
+
+
+def test_hie_4_a_usable_plan_runs_where_the_budget_has_no_room_for_its_repair() -> None:
+    lead, budget = {"model_name": "m", "max_tokens": 77}, {"output_tokens": 77}
+    world = doubted(out, synthesis=False, agents=[agent("A", max_tokens=4)], lead=lead, budget=budget)
+    _, output = world.run()
+    assert [call.name for call in world.asked] == ["Director", "A"]
+    assert (output.status, output.stopped) == ("partial", None)
+
+
+def test_hie_4_a_cancelled_repair_ends_the_run() -> None:
+    world = doubted(out)
+    world.stop_after = 1
+    _, output = world.run()
+    assert (len(world.asked), output.status, output.stopped) == (1, "error", "cancelled")
+
+
+def test_an_order_that_says_nothing_is_pointed_out() -> None:
+    blank = json.dumps({"plan": "the plan", "orders": [{"agent_name": "A", "task": " "}]})
+    world = led(blank, plan("A"))
+    world.run()
+    assert "answer.orders[0].task must be a string that is not blank." in prompt(world.asked[1])
+    assert world.asked[2].asked.messages[-1].content == "The director's order for you: order for A"
 
 
 @pytest.mark.parametrize("wrong", [plan(), plan("Z"), "A should do it.", plan("A", "A"), '{"plan": "p"}'])

@@ -63,7 +63,7 @@ def test_an_unmet_goal_is_partial_and_said() -> None:
     assert output.notes[0].code == "goal_unmet"
 
 
-@pytest.mark.parametrize("tasks", [[], ["t"] * 4, [""], [1], "t"])
+@pytest.mark.parametrize("tasks", [[], ["t"] * 4, [""], ["t", " "], [1], "t"])
 def test_a_plan_that_cannot_be_read_twice_is_an_error(tasks: Any) -> None:
     world = planned(tasks, plan_max=3)
     _, output = world.run()
@@ -89,3 +89,14 @@ def test_a_failed_task_is_left_out_and_a_cycle_of_failures_is_an_error() -> None
     world.answer = lambda call: failing("A")(call) if call.name == "A" else good_too(call)
     _, output = world.run()
     assert (output.status, len(world.asked)) == ("error", 2)
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_judgement_without_words_is_no_result_and_is_pointed_out(is_done: bool) -> None:
+    world = planned(["t1"], {"done": is_done, "text": ""}, DONE)
+    _, output = world.run()
+    assert "answer.text must be a string that is not blank." in prompt(world.asked[-1])
+    assert (output.status, output.output[-1].content) == ("success", "the final answer")
+    world = planned(["t1"], *[{"done": True, "text": " "}] * 2)
+    _, output = world.run()
+    assert (output.status, output.output[-1].content) == ("error", None)

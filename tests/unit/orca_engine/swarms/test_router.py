@@ -98,7 +98,7 @@ def test_mar_3_a_repaired_hand_off_counts() -> None:
     assert [message.role for message in repair[-3:]] == ["user", "assistant", "user"]
 
 
-@pytest.mark.parametrize("task", ["", None])
+@pytest.mark.parametrize("task", ["", " ", None])
 def test_mar_4_an_empty_task_is_the_original_one(task: str | None) -> None:
     world = routed([to("B", task)])
     world.run()

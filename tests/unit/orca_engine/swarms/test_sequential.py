@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orca_engine.transcript import GO_ON
-from tests.unit.orca_engine.worlds import World, agent, failing, item_of, run
+from tests.unit.orca_engine.worlds import World, agent, failing, item_of, out, run, saying
 
 ABC = [agent("A"), agent("B"), agent("C")]
 
@@ -87,3 +89,13 @@ def test_a_cancelled_chain_is_partial_and_says_why() -> None:
     assert output.output[1].error is not None
     assert output.output[1].error.code == "cancelled"
     assert len(output.output) == 2
+
+
+@pytest.mark.parametrize("nothing", ["", " \n"])
+def test_an_answer_that_says_nothing_is_shown_to_nobody(nothing: str) -> None:
+    world = chain(agents=[agent("A", max_loops=2), agent("B")], max_loops=2)
+    world.answer = lambda call: saying(call, nothing) if call.name == "A" else out(call)
+    _, output = world.run()
+    assert [message.content for message in output.output] == [nothing, "out(B,1.1.0.0.0)", nothing, "out(B,2.1.0.0.0)"]
+    assert all(message.content.strip() for call in world.asked for message in call.asked.messages)
+    assert [[message.content for message in call.asked.messages[1:]] for call in world.asked[:3]] == [["TASK"]] * 3
