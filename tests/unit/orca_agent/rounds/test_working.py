@@ -386,12 +386,12 @@ async def test_a_run_that_was_begun_outlives_a_restart_before_its_models_server(
     with pytest.raises(Crash):
         await asyncio.wait_for(scene.working.serve(), 20)
     scene.records.crash = None
-    scene.model.listing_error = UnavailableError("connect_failed", "it loads its weights")
-    scene.registry = Registry([scene.model], {})
+    down, of_the_worker = ScriptedModel(), scene.registry
+    down.listing_error = UnavailableError("connect_failed", "it loads its weights")
+    scene.registry = Registry([down], {})
     scene.node()
+    scene.registry = of_the_worker
     async with scene.at_work():
-        await until(lambda: scene.working.run_id is not None)
-        scene.model.listing_error = None
         await until(scene.state("entered"))
     assert await scene.room.status(item) == "in_review"
 
