@@ -16,7 +16,7 @@ from orca_protocol.canonical import canonical, parse_json
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
-from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ChatTurn, Task, Text
+from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ChatTurn, ImageUrl, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class AgentRequest(Strict):
     task: Task | None = None
     #: a conversation before the task
     history: Annotated[tuple[ChatTurn, ...], Field(max_length=1000, strict=False), BeforeValidator(turns_of)] = ()
-    img: Text | None = None
+    img: ImageUrl | None = None
     stream: bool = False
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from orca_protocol.model import Answer, ModelIdentity
 
 _SHOWN = 20
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
-_GIB = re.compile(r"\d{1,6}(\.\d{1,9})?", re.ASCII)
+_GIB = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
