@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orca_engine.ledger import Ledger
+from orca_engine.least import least_of
+from orca_engine.ledger import Amounts, Ledger, in_dollars
 from orca_engine.swarm_type import SwarmType
 from orca_engine.swarms import SWARMS
 from orca_engine.visit import calls_of, tool_calls_of
@@ -140,12 +141,34 @@ def _refuse_too_small(spec: SwarmSpec, ceilings: Ceilings) -> None:
     if not ceilings.calls:
         raise InvalidError("budget_too_small", "budget.calls: without a call nothing can be done")
     spec = settled(spec)
-    lead = type_of(spec).lead_of(spec)
-    least = min((agent.max_tokens for agent in (*speakers(spec), *(() if lead is None else (lead,)))), default=0)
+    kind = type_of(spec)
+    lead = kind.lead_of(spec)
+    agents = (*speakers(spec), *(() if lead is None or not kind.lead_visits(spec) else (lead,)))
+    least = min((agent.max_tokens for agent in agents), default=0)
     if ceilings.output_tokens < least:
         raise InvalidError(
             "budget_too_small",
             f"budget.output_tokens: {ceilings.output_tokens} are less than one call may use ({least}); lower max_tokens",
+        )
+    if ceilings.input_tokens is not None or ceilings.cost is not None:
+        _refuse_unpaid(ceilings, least_of(spec, agents, ceilings))
+
+
+def _refuse_unpaid(ceilings: Ceilings, least: Amounts | None) -> None:
+    """What is read and what it costs is reckoned as the run's own ledger will do it."""
+    if least is None:
+        return
+    if ceilings.input_tokens is not None and ceilings.input_tokens < least.input_tokens:
+        reckoned = f"{int(least.input_tokens)}, a token for each byte"
+        raise InvalidError(
+            "budget_too_small",
+            f"budget.input_tokens: {ceilings.input_tokens} are less than the first call is reckoned at ({reckoned}); allow more",
+        )
+    dollars = in_dollars(least).normalize()
+    if ceilings.cost is not None and Decimal(ceilings.cost) < dollars:
+        raise InvalidError(
+            "budget_too_small",
+            f"budget.cost: {ceilings.cost} is less than one call may cost ({dollars:f}); allow more, or lower max_tokens",
         )
 
 

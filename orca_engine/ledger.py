@@ -183,5 +183,10 @@ def prompt_tokens_at_most(request: ModelRequest) -> int:
     return tokens + (0 if request.response_schema is None else len(canonical(request.response_schema)))
 
 
+def in_dollars(amounts: Amounts) -> Decimal:
+    """Return the money of ``amounts``, which is bounded."""
+    return Decimal(int(amounts.cost)).scaleb(-18)
+
+
 def _units(price: Price) -> tuple[int, int]:
     return int(Decimal(price.input) * _PER_DOLLAR_A_MILLION), int(Decimal(price.output) * _PER_DOLLAR_A_MILLION)

@@ -25,7 +25,7 @@ LEASE_MAX_BYTES = 64 * 1024
 
 PublicKey = Annotated[str, Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{32,44}$")]
 #: base units of the mint, as a decimal string: integers beyond 2^53 are not JSON's
-BaseUnits = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,19})$")]
+BaseUnits = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,19})$")]
 CheckName = Literal["integrity", "authenticity", "eligibility", "replay", "re-execution", "inference", "outcome"]
 
 
@@ -68,7 +68,7 @@ class Lease(Strict):
 
 
 #: what hosted servers put behind a model's name for the snapshot of a day
-_SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})")
+_SNAPSHOT = re.compile(r"-([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4})")
 
 
 def _is_admitted(allowed: AllowedModel, answered: ModelIdentity) -> bool:

@@ -40,7 +40,7 @@ class Strict(BaseModel):
 
 Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
 #: an exact decimal, as a string: money, seconds
-Amount = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,30})(\.\d{1,12})?$")]
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,30})(\.[0-9]{1,12})?$")]
 
 
 #: the provider's own id of a call; its result names it
@@ -87,7 +87,7 @@ class TokenLogprob(Strict):
     """A token of an answer and the natural logarithm of its probability, as the provider gives them."""
 
     token: Annotated[str, Field(max_length=10_000)]
-    logprob: Annotated[str, Field(pattern=r"^-?(0|[1-9]\d{0,15})(\.\d{1,40})?$")]
+    logprob: Annotated[str, Field(pattern=r"^-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?$")]
 
 
 class ModelRequest(Strict):

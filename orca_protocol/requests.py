@@ -60,7 +60,7 @@ class NodeRequest(Fields):
     #: for fetch-todo: the same claim gets the same lease
     claimId: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] | None = None  # noqa: N815
     leaseId: Short | None = None  # noqa: N815
-    fencingToken: Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,18})$")] | None = None  # noqa: N815
+    fencingToken: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$")] | None = None  # noqa: N815
     #: for heartbeat: where this node's proofs can be fetched
     gateway: Annotated[str, Field(max_length=512, pattern=r"^https?://[!-~]+$")] | None = None
     aud: Short

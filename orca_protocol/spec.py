@@ -49,7 +49,7 @@ DEFAULT_SWARM_TYPE = "SequentialWorkflow"
 _SPELLINGS = {"HiearchicalSwarm": "HierarchicalSwarm", "SpreadsheetSwarm": "SpreadSheetSwarm"}
 
 #: date and time of RFC 3339 without its time zone being obligatory (then ``timezone`` gives it)
-_DATE_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?$"
+_DATE_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?$"
 
 
 def _known_type(name: str) -> str:
@@ -65,6 +65,9 @@ def _none_is_empty(value: Any) -> Any:
 #: characters of a text
 TEXT_MAX = 1_000_000
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
+#: characters of an address, or of the image itself as a data URI: what a spec of ``SPEC_MAX_BYTES`` has room for beside the rest
+IMAGE_URL_MAX = 3_500_000
+ImageUrl = Annotated[str, Field(max_length=IMAGE_URL_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Loops = Annotated[int, Field(ge=1, le=1000)]
 Task = Annotated[str, Field(min_length=1, max_length=TEXT_MAX)]
@@ -185,7 +188,7 @@ class SwarmSpec(Strict):
     tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)] | None = None
     #: a conversation before the task; without a task, what the user said last is the task
     messages: Annotated[tuple[ChatTurn, ...], Field(min_length=1, max_length=1000)] | None = None
-    img: Text | None = None
+    img: ImageUrl | None = None
     #: false: the answer holds only the messages of the last step
     return_history: bool = True
     #: appended to every agent's system message

@@ -16,7 +16,7 @@ from orca_protocol.conversation import CALLS_MAX, ChatTurn, broken_at
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Arguments, CalledName, CallId, Strict, ToolCall
-from orca_protocol.spec import TEXT_MAX, Text
+from orca_protocol.spec import IMAGE_URL_MAX, Text
 
 _INSTRUCTING = ("system", "developer")
 #: of one message
@@ -164,8 +164,8 @@ def _checked(image: ImageUrl, place: int, where: str) -> str:
         raise _unsupported(place, f"{where}.detail: this version sends no such setting to models; leave it out")
     if not image.url.startswith(_SCHEMES):
         raise _wrong(place, f"{where}.url: an https:// or http:// URL or a data:image/…;base64, URI is needed")
-    if len(image.url) > TEXT_MAX:
-        why = f"{len(image.url)} characters are more than {TEXT_MAX}; shrink the image, or send its URL"
+    if len(image.url) > IMAGE_URL_MAX:
+        why = f"{len(image.url)} characters are more than {IMAGE_URL_MAX}; shrink the image, or send its URL"
         raise _unsupported(place, f"{where}.url: {why}")
     return image.url
 

@@ -54,7 +54,7 @@ class InputBody(Strict):
 
     content: Annotated[str, Field(min_length=1, max_length=1_000_000)]
     #: of what was asked; needed where several people are
-    path: Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,7}){4}$")] | None = None
+    path: Annotated[str, Field(pattern=r"^[0-9]{1,7}(\.[0-9]{1,7}){4}$")] | None = None
 
 
 def routes(services: Services, followers: Followers) -> APIRouter:

@@ -17,7 +17,7 @@ from orca_protocol.conversation import ChatTurn
 from orca_protocol.documents import read
 from orca_protocol.errors import InvalidError
 from orca_protocol.model import Strict
-from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, Task, Text
+from orca_protocol.spec import SPEC_MAX_BYTES, AgentSpec, ImageUrl, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class AgentRequest(Strict):
     task: Task | None = None
     #: a conversation before the task
     history: Annotated[tuple[ChatTurn, ...], Field(max_length=1000, strict=False), BeforeValidator(turns_of)] = ()
-    img: Text | None = None
+    img: ImageUrl | None = None
     stream: bool = False
 
     @model_validator(mode="after")

@@ -194,7 +194,7 @@ def excerpt(text: str, length: int = 300) -> str:
     return line if len(line) <= length and len(text) <= 4 * length else line[:length].rpartition(" ")[0] + "…"
 
 
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -19,7 +19,7 @@ from orca_agent.models.facts import ModelFacts, Price, Tier, amount
 Vendor = Literal["anthropic", "openai"]
 
 #: what vendors put behind a model's name for the snapshot of a day
-_SNAPSHOT = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
+_SNAPSHOT = re.compile(r"-([0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2})$")
 
 
 class _Row(BaseModel):

@@ -26,7 +26,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 _ANSWERS = frozenset({"model_not_installed"})
 #: until a name is asked for again that may be one of a server which does not answer: some load weights for minutes before they do
 _COMES_UP_SECONDS = 30.0
-_GIB = re.compile(r"\d{1,6}(\.\d{1,9})?", re.ASCII)
+_GIB = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from orca_agent.store.ledger import Amounts, Asked, Taken, Terms
-from orca_engine.ledger import NOTHING, Ledger
+from orca_engine.ledger import NOTHING, Ledger, in_dollars
 from orca_protocol.budget import Budget, Ceilings
 from orca_protocol.errors import InvalidError, LimitError
 from orca_protocol.journal import Entry, Stop
@@ -94,7 +94,7 @@ def spent_by(asked: Iterable[Asked], ceilings: Ceilings) -> Amounts:
         elif isinstance(one.entry.request, ModelRequest):
             calls += one.times
             used += ledger.spent(one.entry.request, _outcome(one.entry))
-    cost = None if ceilings.cost is None else Decimal(int(used.cost)).scaleb(-18)
+    cost = None if ceilings.cost is None else in_dollars(used)
     return Amounts(calls, int(used.input_tokens), int(used.output_tokens), cost)
 
 
@@ -107,7 +107,7 @@ def _within(allowed: Allowed, amounts: Amounts) -> Ceilings | None:
             raise
         return None
     is_free = all(Decimal(price.input) == Decimal(price.output) == 0 for price in (ceilings.prices or {}).values())
-    return None if ceilings.input_tokens == 0 or (amounts.cost == 0 and not is_free) else ceilings
+    return None if amounts.cost == 0 and not is_free else ceilings
 
 
 def _told(left: Amounts, daily: Amounts) -> str:

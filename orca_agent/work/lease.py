@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 #: what ends the reason of a run that was tried again and again
-_GIVEN_UP = re.compile(r" \(given up after \d+ attempts\)\Z")
+_GIVEN_UP = re.compile(r" \(given up after [0-9]+ attempts\)\Z")
 #: a doubling beyond this would overflow nothing but patience
 _DOUBLINGS_MAX = 30
 

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 
 from orca_protocol.canonical import sha256_hex
 from orca_protocol.model import ToolCall
-from orca_protocol.spec import TEXT_MAX
+from orca_protocol.spec import IMAGE_URL_MAX
 from tests.integration.orca_agent.talker import Talker
 from tests.unit.orca_agent.api.service import Service
 
@@ -79,7 +79,7 @@ async def test_what_is_not_on_the_open_internet_is_not_fetched_and_nobody_is_ask
         ([user(text(), image(), image())], "field_unsupported", "messages[0].content[2]"),
         ([user(image(), text()), user(text())], "field_unsupported", "messages[0].content[0]"),
         ([user(text(), image(detail="high"))], "field_unsupported", "messages[0].content[1].image_url.detail"),
-        ([user(text(), image(URI + "A" * TEXT_MAX))], "field_unsupported", "messages[0].content[1].image_url.url"),
+        ([user(text(), image(URI + "A" * IMAGE_URL_MAX))], "field_unsupported", "messages[0].content[1].image_url.url"),
         ([user(text(), image("file:///etc/passwd"))], "schema", "messages[0].content[1].image_url.url"),
         ([user(text(), image("data:text/plain;base64,AAAA"))], "schema", "messages[0].content[1].image_url.url"),
         ([user(image())], "schema", "messages[0].content"),

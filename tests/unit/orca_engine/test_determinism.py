@@ -23,6 +23,7 @@ from orca_protocol.journal import Entry, Path, journal_digest, read_journal
 from orca_protocol.model import Answer, Failure, ModelRequest, Usage
 from tests.unit.orca_engine.worlds import World, agent, calling, deciding, item_of, journal, out, run, spec_of
 
+IMG = "https://example.org/a.png"
 TOOLS = (("read", '{"path": "a"}'), ("write", "{}"), ("read", "[]"))
 NAMES = st.sampled_from(["A", "B -> C", "naïve, agent", "日本", '"D', "Router", "{E}"])
 OPTIONS: dict[str, dict[str, list[Any]]] = {
@@ -34,13 +35,13 @@ OPTIONS: dict[str, dict[str, list[Any]]] = {
 }
 
 
-#: some are spent within the run, some are not
+#: some are spent within the run, some are not; each has room for a first call
 budgets = st.none() | st.fixed_dictionaries(
     {},
     optional={
         "calls": st.integers(1, 20),
         "output_tokens": st.integers(77, 600),
-        "input_tokens": st.integers(0, 20_000),
+        "input_tokens": st.integers(1000, 20_000) | st.integers(52_000, 200_000),
     },
 )
 
@@ -69,14 +70,15 @@ def swarms(draw: st.DrawFn) -> dict[str, Any]:
     options = {field: draw(st.sampled_from(values)) for field, values in OPTIONS.get(kind, {}).items()}
     if len(agents) == 1 and kind == "auto":
         options = {}
+    budget = draw(budgets)
     fields = spec_of(
         kind,
         agents,
         max_loops=draw(st.integers(1, 3)),
         return_history=draw(st.booleans()),
         rules=draw(st.sampled_from([None, "Be brief."])),
-        img=draw(st.sampled_from([None, None, "https://example.org/a.png"])),
-        budget=draw(budgets),
+        img=None if (budget or {}).get("input_tokens", 52_000) < 52_000 else draw(st.sampled_from([None, None, IMG])),
+        budget=budget,
         **options,
     )
     if SWARMS[kind].tasks == "runs" and draw(st.integers(0, 3)) == 0:

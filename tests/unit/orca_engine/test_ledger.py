@@ -13,12 +13,13 @@ from orca_engine.item import Item
 from orca_engine.ledger import UNREAD, Ledger, prompt_tokens_at_most
 from orca_engine.machine import Call
 from orca_engine.replay import replay
+from orca_engine.swarms import SWARMS
 from orca_protocol.budget import Budget, Ceilings, Price
 from orca_protocol.errors import InvalidError
 from orca_protocol.journal import Outcome
 from orca_protocol.model import Answer, Failure, Message, ModelIdentity, ModelRequest, Usage
 from tests.house.repository import ROOT
-from tests.unit.orca_engine.worlds import IMAGE, World, agent, failing, item_of, out, run, spec_of
+from tests.unit.orca_engine.worlds import IMAGE, World, agent, deciding, failing, item_of, out, run, spec_of
 
 PRICE = Price(input="1", output="10")
 #: what a call may come to: an answer, or a failure
@@ -98,8 +99,9 @@ def test_the_prompts_length_counts() -> None:
     long = item_of(agents=team(2), task="x" * 5000, budget={"input_tokens": 6000})
     _, output = run(long)
     assert [message.content is None for message in output.output] == [False, False]  # the first used 2, by its provider
-    _, output = run(item_of(agents=team(2), task="x" * 5000, budget={"input_tokens": 4000}))
-    assert (output.status, output.usage.calls) == ("error", 0)
+    read = [agent("A", max_tokens=10), agent("B", max_tokens=10, system_prompt="y" * 5000)]
+    _, output = run(item_of(agents=read, budget={"input_tokens": 4000}))
+    assert (output.status, output.usage.calls, output.stopped) == ("partial", 1, "budget")
 
 
 def test_money_is_bounded_by_the_prices_that_the_run_began_with() -> None:
@@ -110,9 +112,9 @@ def test_money_is_bounded_by_the_prices_that_the_run_began_with() -> None:
     # a call may read some 250 tokens and write 10: 0.00035 dollars; it reads 3 and writes 3: 0.000033
     entries, output = run(item)
     assert output.status == "success"
-    spec = item_of(agents=team(3), budget={"cost": "0.00005"}).spec
+    spec = item_of(agents=team(3), budget={"cost": "0.00022"}).spec
     entries, output = run(Item("item", spec, ceilings_of(spec, prices={"m": PRICE})))
-    assert (output.usage.calls, output.stopped, entries) == (0, "budget", [])
+    assert (output.usage.calls, output.stopped, len(entries)) == (1, "budget", 1)
 
 
 def test_the_bound_of_a_prompt_is_never_less_than_its_bytes() -> None:
@@ -125,6 +127,12 @@ def test_the_bound_of_a_prompt_is_never_less_than_its_bytes() -> None:
         ({"budget": {"cost": "1"}}, {}, "price_unknown"),
         ({"budget": {"calls": 0}}, {}, "budget_too_small"),
         ({"budget": {"output_tokens": 9}}, {}, "budget_too_small"),
+        ({"budget": {"input_tokens": 0}}, {}, "budget_too_small"),
+        ({"budget": {"input_tokens": 1}}, {}, "budget_too_small"),
+        ({"budget": {"input_tokens": 4000}, "task": "x" * 5000}, {}, "budget_too_small"),
+        ({"budget": {"input_tokens": 40_000}, "img": "https://example.org/a.png"}, {}, "budget_too_small"),
+        ({"budget": {"cost": "0"}}, {"m": PRICE}, "budget_too_small"),
+        ({"budget": {"cost": "0.0002"}}, {"m": PRICE}, "budget_too_small"),
     ],
 )
 def test_a_budget_that_cannot_be_kept_or_used_is_refused_before_anything_runs(
@@ -141,15 +149,34 @@ def test_a_budget_that_cannot_be_kept_or_used_is_refused_before_anything_runs(
 
 def test_ceilings_are_the_least_of_type_spec_and_budgets() -> None:
     spec = item_of(agents=team(3), budget={"calls": 2, "seconds": "9"}).spec
-    given = [Budget(output_tokens=25, input_tokens=70), Budget(calls=7, input_tokens=60, seconds="60"), Budget()]
-    assert ceilings_of(spec, given) == Ceilings(calls=2, output_tokens=25, input_tokens=60, seconds="9")
+    given = [Budget(output_tokens=25, input_tokens=700), Budget(calls=7, input_tokens=600, seconds="60"), Budget()]
+    assert ceilings_of(spec, given) == Ceilings(calls=2, output_tokens=25, input_tokens=600, seconds="9")
     assert ceilings_of(item_of(agents=team(3)).spec) == Ceilings(calls=3, output_tokens=30)
+
+
+@pytest.mark.parametrize("fields", [{}, {"img": "https://example.org/a.png"}, {"tasks": ["T", "U" * 99, "V"], "task": None}])
+@pytest.mark.parametrize("has_written_prompts", [False, True])
+@pytest.mark.parametrize("name", SWARMS)
+def test_no_type_has_a_first_call_that_is_reckoned_at_less_than_a_budget_must_have_room_for(
+    name: str, has_written_prompts: bool, fields: dict[str, Any]
+) -> None:
+    more = {"auto_generate_prompt": has_written_prompts, "role": "critic", "response_schema": None if name == "GroupChat" else {}}
+    item = item_of(**{**spec_of(name, team(3, **more), rules="Be brief."), **fields})
+    world = World(item, answer=deciding(item))
+    try:
+        world.run()
+    except InvalidError as error:
+        assert error.code in {"field_without_use", "tasks_mismatch"}  # a type without such tasks
+        return
+    first = next(call.asked for call in world.asked if isinstance(call.request, ModelRequest))
+    reckoned = prompt_tokens_at_most(first)
+    assert ceilings_of(item.spec, [Budget(input_tokens=reckoned)]).input_tokens == reckoned
+    with pytest.raises(InvalidError, match="budget_too_small"):
+        ceilings_of(item.spec, [Budget(input_tokens=80)])
 
 
 @pytest.mark.parametrize("name", ["MultiAgentRouter", "AutoSwarmBuilder", "HierarchicalSwarm", "PlannerWorkerSwarm", "GroupChat"])
 def test_deciders_cannot_exceed_a_budget(name: str) -> None:
-    from tests.unit.orca_engine.worlds import deciding
-
     for calls in range(1, 8):
         item = item_of(**spec_of(name, team(3), budget={"calls": calls}, max_loops=2))
         entries, output = run(item, answer=deciding(item))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ def test_defaults_of_a_minimal_spec() -> None:
         1,
         False,
     )
+
+
+def test_an_image_of_two_and_a_half_mebibytes_fits_into_a_spec_and_one_of_three_does_not() -> None:
+    def uri(size: int) -> str:
+        return "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
+
+    assert read(img=uri(5 * 2**19)).img == uri(5 * 2**19)
+    with pytest.raises(InvalidError, match="img"):
+        read(img=uri(3 * 2**20 - 100_000))
 
 
 def test_schedule_defaults_to_utc() -> None:

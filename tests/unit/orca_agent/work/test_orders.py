@@ -241,7 +241,7 @@ async def test_yesterday_does_not_count_today(scene: Scene) -> None:
 
 async def test_money_is_reserved_and_settled_by_the_prices_of_the_run(scene: Scene) -> None:
     async def prices(names: Iterable[str]) -> dict[str, Price]:
-        return {name: Price(input="1000", output="1000000") for name in names}
+        return {name: Price(input="1000", output="100000") for name in names}
 
     intake = Intake(scene.queue, Secrets(), prices=prices)
     key = await scene.key(cost_per_day=Decimal(60))
@@ -255,7 +255,7 @@ async def test_money_is_reserved_and_settled_by_the_prices_of_the_run(scene: Sce
     await scene.journal.finish(claim.hold, "success", 1.0, 1)
     await scene.queue.done(claim)
     with psycopg.connect(scene.url) as db:
-        assert db.execute("SELECT cost FROM orca_agent.reservations").fetchone() == (Decimal(8),)
+        assert db.execute("SELECT cost FROM orca_agent.reservations").fetchone() == (Decimal("1.7"),)
     budget = Budget(cost="50")
     bounded = json.dumps({**json.loads(SPEC), "budget": {"cost": "10"}}).encode()
     for name in ("3", "4"):
