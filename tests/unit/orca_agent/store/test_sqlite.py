@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from orca_agent.store import sqlite_file
 from orca_agent.store.journal import Hold, RunRecord
 from orca_agent.store.sqlite import SqliteJournal
 from orca_protocol.errors import InvalidError, UnavailableError
@@ -132,3 +133,27 @@ async def test_batches_of_every_size_are_written_whole(journal: SqliteJournal) -
         await asyncio.gather(*(journal.append(hold, entry(Path(1, 0, number + place))) for place in range(size)))
         number += size
     assert [one.path[2] for one in await journal.entries("r1")] == list(range(number))
+
+
+async def test_commits_do_not_make_the_log_longer_and_what_made_it_long_is_not_in_the_file(
+    journal: SqliteJournal, tmp_path: FilePath
+) -> None:
+    log = tmp_path / "sub" / "journal.db-wal"
+    hold = await journal.begin(RUN)
+    size = log.stat().st_size
+    assert size >= 1_000_000
+    for step in range(10):
+        await journal.append(hold, entry(Path(1, step, 0)))
+    assert log.stat().st_size == size
+    with closing(sqlite3.connect(tmp_path / "sub" / "journal.db")) as db:
+        assert db.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_log_that_is_long_already_is_left_alone(tmp_path: FilePath) -> None:
+    path = tmp_path / "journal.db"
+    with closing(sqlite_file.opened(path)):
+        before = (tmp_path / "journal.db-wal").stat().st_mtime_ns
+        with closing(sqlite_file.opened(path)) as db:
+            assert (tmp_path / "journal.db-wal").stat().st_mtime_ns == before
+            assert db.execute("PRAGMA cache_size").fetchone() == sqlite3.connect(":memory:").execute("PRAGMA cache_size").fetchone()
