@@ -19,6 +19,7 @@ import psycopg
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from orca_agent.store.broken import BrokenHolds
 from orca_agent.store.database import Connection, pool_of
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord, incomplete, taken_over
 from orca_agent.store.waves import waves
@@ -89,6 +90,7 @@ class _Write:
     """Rows that belong together, and who waits for them; or a run that begins or ends, which has none."""
 
     done: asyncio.Future[None]
+    hold: Hold
     rows: tuple[_Row, ...] = ()
     is_entry: bool = False
     begun: RunRecord | None = None
@@ -103,11 +105,14 @@ class PostgresJournal:
         self._open = asyncio.Lock()
         self._writes: asyncio.Queue[_Write | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._broken = BrokenHolds()
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
-        await self._written(_Write(self._future(), begun=run))
-        return Hold(run.id, FIRST_EPOCH)
+        hold = Hold(run.id, FIRST_EPOCH)
+        await self._written(_Write(self._future(), hold, begun=run))
+        return hold
 
     async def take(self, run_id: str) -> Hold:
         """Take over a run that was begun before."""
@@ -137,19 +142,22 @@ class PostgresJournal:
 
     async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
         """Record that the calls at ``paths`` are about to be asked."""
-        await self._write([_row(hold, path, asked_at) for path in paths], is_entry=False)
+        if paths:
+            await self._written(_Write(self._future(), hold, tuple(_row(hold, path, asked_at) for path in paths)))
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        await self._write([_row(hold, Path._make(entry.path), entry.model_dump_json(exclude_none=True))], is_entry=True)
+        row = _row(hold, Path._make(entry.path), entry.model_dump_json(exclude_none=True))
+        await self._written(_Write(self._future(), hold, (row,), is_entry=True))
 
     async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
         """Record that the run has ended; the first time counts."""
         end = _End(run=hold.run_id, epoch=hold.epoch, status=status, finished=finished, entries=entries)
-        await self._written(_Write(self._future(), end=end))
+        await self._written(_Write(self._future(), hold, end=end))
 
     async def close(self) -> None:
         """Write what is due, stop the writer and close the connections."""
+        self._is_closed = True
         if self._writer is not None:
             self._writes.put_nowait(None)
             await self._writer
@@ -183,15 +191,13 @@ class PostgresJournal:
             if self._pool.closed:
                 await self._pool.open()
 
-    async def _write(self, rows: Sequence[_Row], *, is_entry: bool) -> None:
-        if rows:
-            await self._written(_Write(self._future(), tuple(rows), is_entry))
-
     @staticmethod
     def _future() -> asyncio.Future[None]:
         return asyncio.get_running_loop().create_future()
 
     async def _written(self, write: _Write) -> None:
+        if self._is_closed:
+            raise UnavailableError("journal_unavailable", "the journal is closed: this process is stopping")
         self._writes.put_nowait(write)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._serve(), name="journal")
@@ -210,13 +216,21 @@ class PostgresJournal:
             try:
                 await self._commit(batch)
             except Exception as error:  # noqa: BLE001 - the writer's outermost loop: whoever waits must be told, whatever it was
+                for write in batch:
+                    self._broken.end(write.hold, error)
                 _settle(batch, error)
             except BaseException as error:  # the end of this loop: nobody may wait for ever
                 _settle(batch, error)
                 raise
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
-        """Write the batch in one transaction. If something of it is refused, each is tried alone: one's failure is its own."""
+        """Write the batch in one transaction. If something of it is refused, each is tried alone: a failure is its hold's own."""
+        for write in batch:
+            if (error := self._broken.error(write.hold)) is not None:
+                _settle([write], error)
+        batch = [write for write in batch if self._broken.error(write.hold) is None]
+        if not batch:
+            return
         try:
             await self._do(lambda db: _write_all(db, batch))
         except (_Refused, UnavailableError) as error:
@@ -224,7 +238,10 @@ class PostgresJournal:
                 for write in batch:
                     await self._commit([write])
             else:
-                _settle(batch, error.reason if isinstance(error, _Refused) else error)
+                reason = error.reason if isinstance(error, _Refused) else error
+                for write in batch:
+                    self._broken.end(write.hold, reason)
+                _settle(batch, reason)
         else:
             _settle(batch)
 

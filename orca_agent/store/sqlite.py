@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from orca_agent.store import sqlite_file
+from orca_agent.store.broken import BrokenHolds
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Lost, RunRecord, incomplete, taken_over
 from orca_protocol.documents import describe
 from orca_protocol.errors import InvalidError, UnavailableError
@@ -67,22 +68,31 @@ class _Work:
 
     done: _Done
     do: Callable[[sqlite3.Connection], Any]
+    #: under which it writes, if it does
+    hold: Hold | None = None
     is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Append:
-    """A row for ``_APPEND``: run id, epoch, path, entry."""
+    """An entry."""
 
     done: _Done
-    row: _Row
+    hold: Hold
+    path: str
+    entry: str
+
+    @property
+    def row(self) -> _Row:
+        """What ``_APPEND`` takes."""
+        return (self.hold.run_id, self.hold.epoch, self.path, self.entry)
 
 
 _Batch = list[_Work | _Append]
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves the writer
-    """One of a batch's entries was not taken: the whole batch is written again, one by one, to know which."""
+    """Something of a batch was not taken: the whole batch is written again, one by one, to know which."""
 
 
 class SqliteJournal:
@@ -92,14 +102,17 @@ class SqliteJournal:
         self._path = path
         self._jobs: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._put_now: _Batch = []
+        #: the writer's own
+        self._broken = BrokenHolds()
         self._thread: threading.Thread | None = None
 
     async def begin(self, run: RunRecord) -> Hold:
         """Record a new run and hold it."""
         values = (run.id, run.item_id, run.spec, FIRST_EPOCH, run.started, run.deadline, run.ceilings)
         sql = "INSERT INTO runs (id, item_id, spec, epoch, started, deadline, ceilings) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        await self._do(lambda db: db.execute(sql, values))
-        return Hold(run.id, FIRST_EPOCH)
+        hold = Hold(run.id, FIRST_EPOCH)
+        await self._do(lambda db: db.execute(sql, values), hold)
+        return hold
 
     async def take(self, run_id: str) -> Hold:
         """Take over a run that was begun before."""
@@ -135,21 +148,20 @@ class SqliteJournal:
     async def intend(self, hold: Hold, paths: Sequence[Path], asked_at: str) -> None:
         """Record that the calls at ``paths`` are about to be asked."""
         values = {"run": hold.run_id, "epoch": hold.epoch, "at": asked_at, "paths": json.dumps([str(path) for path in paths])}
-        if await self._do(lambda db: db.execute(_INTEND, values).rowcount) != len(paths):
+        if await self._do(lambda db: db.execute(_INTEND, values).rowcount, hold) != len(paths):
             raise taken_over(hold.run_id)
 
     async def append(self, hold: Hold, entry: Entry) -> None:
         """Record what became of a call."""
-        row = (hold.run_id, hold.epoch, str(Path._make(entry.path)), entry.model_dump_json(exclude_none=True))
         done = asyncio.get_running_loop().create_future()
-        self._put(_Append(done, row))
+        self._put(_Append(done, hold, str(Path._make(entry.path)), entry.model_dump_json(exclude_none=True)))
         await done
 
     async def finish(self, hold: Hold, status: str, finished: float, entries: int) -> None:
         """Record that the run has ended; the first time counts."""
         values = {"status": status, "finished": finished, "run": hold.run_id, "epoch": hold.epoch, "entries": entries}
         done: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        self._put(_Work(done, lambda db: _finished(db, values), is_last=True))
+        self._put(_Work(done, lambda db: _finished(db, values), hold, is_last=True))
         is_ours = await done
         if is_ours is not None:
             raise incomplete(hold.run_id, entries) if is_ours else taken_over(hold.run_id)
@@ -158,14 +170,14 @@ class SqliteJournal:
         """Write what is due and stop the writer."""
         if self._put_now:
             self._hand_over()
-        if self._thread is not None:
+        thread, self._thread = self._thread, None  # whoever writes meanwhile has another one
+        if thread is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await asyncio.to_thread(thread.join)
 
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _do(self, work: Callable[[sqlite3.Connection], T], hold: Hold | None = None) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._put(_Work(done, work))
+        self._put(_Work(done, work, hold))
         return await done
 
     def _put(self, job: _Work | _Append) -> None:
@@ -195,9 +207,11 @@ class SqliteJournal:
             batch = [*batch, *self._waiting()]
             try:
                 db = db or sqlite_file.opened(self._path)
-                news = _write(db, batch)
+                news = _write(db, batch, self._broken)
             except Exception as error:  # noqa: BLE001 - the thread's outermost loop: whoever waits must be told, whatever it was
-                news = [(job.done, error) for job in batch]
+                news = [(job.done, self._broken.error(job.hold) or error) for job in batch]
+                for job in batch:
+                    self._broken.end(job.hold, error)
             _tell([(done, self._explained(result)) for done, result in news])
         if db is not None:
             db.close()
@@ -219,22 +233,24 @@ class SqliteJournal:
         return result
 
 
-def _write(db: sqlite3.Connection, batch: _Batch) -> _News:
+def _write(db: sqlite3.Connection, batch: _Batch, broken: BrokenHolds) -> _News:
     """Write the whole batch in one transaction."""
     try:
+        if any(broken.error(job.hold) for job in batch):
+            raise _Refused
         with db:
             db.execute("BEGIN IMMEDIATE")
             return _together(db, batch)
     except _Refused:
         with db:
             db.execute("BEGIN IMMEDIATE")
-            return _each(db, batch)
+            return [(job.done, _alone(db, job, broken)) for job in batch]
 
 
 def _together(db: sqlite3.Connection, batch: _Batch) -> _News:
     """Write all entries at once, after everything that is not last; the news are in the batch's order.
 
-    Raises _Refused if one of them is not taken.
+    Raises _Refused if something is not taken.
     """
     works = [job for job in batch if isinstance(job, _Work)]
     done = {job.done: _attempt(job.do, db) for job in works if not job.is_last}
@@ -245,12 +261,17 @@ def _together(db: sqlite3.Connection, batch: _Batch) -> _News:
         if written != len(rows):
             raise _Refused
     done.update((job.done, _attempt(job.do, db)) for job in works if job.is_last)
+    if any(isinstance(result, Exception) for result in done.values()):
+        raise _Refused
     return [(job.done, done.get(job.done)) for job in batch]
 
 
-def _each(db: sqlite3.Connection, batch: _Batch) -> _News:
-    """One job's failure is its own, unless SQLite gave up the transaction over it (a full disk)."""
-    return [(job.done, _attempt(job.do, db) if isinstance(job, _Work) else _appended(db, job.row)) for job in batch]
+def _alone(db: sqlite3.Connection, job: _Work | _Append, broken: BrokenHolds) -> Any:
+    """Write one job of a batch. Its failure is its own and its hold's, unless SQLite gave up the transaction (a full disk)."""
+    result = broken.error(job.hold) or (_attempt(job.do, db) if isinstance(job, _Work) else _appended(db, job.row))
+    if isinstance(result, Exception):
+        broken.end(job.hold, result)
+    return result
 
 
 def _appended(db: sqlite3.Connection, row: _Row) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _SCHEMA = """
@@ -27,6 +28,8 @@ PRAGMA user_version = 2
 """
 
 _VERSION = 2
+#: how long another process is waited for
+_PATIENCE_SECONDS = 30
 #: of the write-ahead log from the beginning: a quarter of what makes it begin anew
 _LOG_BYTES = 1_000_000
 #: version 1 had one table for both, and knew no ceilings
@@ -40,13 +43,13 @@ DROP TABLE entries_1
 
 def opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=30, isolation_level=None)  # transactions are begun by hand
+    db = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)  # transactions are begun by hand
     try:
         _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         _patiently(lambda: _make_tables(db))
-        _patiently(lambda: _make_room(db, path))
+        _make_room(db, path)
     except sqlite3.Error:
         db.close()
         raise
@@ -69,20 +72,22 @@ def _make_tables(db: sqlite3.Connection) -> None:
 def _make_room(db: sqlite3.Connection, path: Path) -> None:
     """Let the write-ahead log have its size before it is needed: a commit that does not make it longer is quicker (0.8 for 1.1 ms).
 
-    What is given up after it went out of a small cache leaves the log as long as it made it, and nothing in it.
+    What is given up after it went out of a small cache leaves the log as long as it made it, and nothing in it. Where that is not
+    to be had at once, because another process writes or the disk is full, the log grows as it is used.
     """
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size >= _LOG_BYTES:
         return
     (usual,) = db.execute("PRAGMA cache_size").fetchone()
-    db.execute("PRAGMA cache_size = 10")
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        room = "INSERT INTO runs (id, item_id, spec, epoch, started) VALUES ('', '', zeroblob(?), 0, 0)"
-        db.execute(room, (_LOG_BYTES,))
-    finally:
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA busy_timeout = 0")
+        db.execute("PRAGMA cache_size = 10")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO runs (id, item_id, spec, epoch, started) VALUES ('', '', zeroblob(?), 0, 0)", (_LOG_BYTES,))
+    if db.in_transaction:
         db.execute("ROLLBACK")
-        db.execute(f"PRAGMA cache_size = {usual}")
+    db.execute(f"PRAGMA cache_size = {usual}")
+    db.execute(f"PRAGMA busy_timeout = {_PATIENCE_SECONDS * 1000}")
 
 
 def _version(db: sqlite3.Connection) -> int:

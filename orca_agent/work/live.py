@@ -85,7 +85,7 @@ class LiveRun(Generic[T]):
     async def drive(self) -> tuple[Entry, ...]:
         """Run to the end and return all entries in path order. Raises InputAwaitedError, and what ``record`` and ``end`` raise."""
         await self._until_idle(self._machine.start())
-        if self._stopped is not None:
+        if self._stopped is not None and self._awaited:
             awaited, self._awaited = self._awaited, {}
             await self._until_idle(awaited.values())
         if self._awaited:
@@ -173,7 +173,8 @@ class LiveRun(Generic[T]):
         try:
             return await self._world.ask(call)
         except asyncio.CancelledError:
-            if (stop := self._stop_entry()) is None:
+            # A second one is not the stop's: the driver itself was cancelled, or another call has failed.
+            if (stop := self._stop_entry()) is None or task.cancelling() > 1:
                 raise
             task.uncancel()
             return stop, ()

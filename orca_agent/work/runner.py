@@ -145,9 +145,15 @@ class Runner:
         calls' intents, if those are made meanwhile."""
         beginning = asyncio.create_task(self._journal.begin(run))
         try:
-            return await self._complete(item, machine, run, Hold(run.id, FIRST_EPOCH), said)
-        finally:
+            ended = await self._complete(item, machine, run, Hold(run.id, FIRST_EPOCH), said)
+        except asyncio.CancelledError:
+            beginning.cancel()
+            raise
+        except Exception:
             await beginning  # where it failed, that is the reason of whatever failed after it
+            raise
+        await beginning
+        return ended
 
     async def _new_run(self, item: Item, spec: bytes, bound: Bound, timeout: float | None, budgets: Sequence[Budget]) -> RunRecord:
         await self._resolve_models(item)

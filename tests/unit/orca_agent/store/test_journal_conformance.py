@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -81,6 +82,27 @@ async def test_writes_are_kept_and_told_in_the_order_in_which_they_were_called(j
     assert await journal.lost("r1") == ()
 
 
+async def test_where_a_write_fails_nothing_that_was_called_after_it_is_kept(journal: Journal) -> None:
+    """Else there would be what followed from an answer, and no answer; whoever takes the run again goes on from what there is."""
+    hold, other = await journal.begin(RUN), await journal.begin(replace(RUN, id="r2"))
+    await journal.append(hold, entry(Path(1, 0, 0), "first"))
+    results = await asyncio.gather(
+        journal.append(hold, entry(Path(1, 0, 0), "second")),
+        journal.append(other, entry(Path(1, 0, 0))),
+        journal.append(hold, entry(Path(1, 1, 0))),
+        journal.intend(hold, [Path(1, 2, 0)], AT),
+        journal.finish(hold, "success", 120.0, 1),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, InvalidError) for result in results] == [True, False, True, True, True]
+    with pytest.raises(InvalidError):
+        await journal.append(hold, entry(Path(1, 1, 0)))
+    assert await journal.entries("r1") == (entry(Path(1, 0, 0), "first"),)
+    assert await journal.lost("r1") == ()
+    assert await journal.entries("r2") == (entry(Path(1, 0, 0)),)
+    await journal.append(await journal.take("r1"), entry(Path(1, 1, 0)))
+
+
 async def test_a_run_ends_with_the_write_that_keeps_its_last_entry_and_only_if_all_are_there(journal: Journal) -> None:
     hold = await journal.begin(RUN)
     await journal.append(hold, entry(Path(1, 0, 0)))
@@ -97,7 +119,7 @@ async def test_a_run_whose_entries_are_not_all_there_does_not_end(journal: Journ
     with pytest.raises(InvalidError, match="journal_incomplete"):
         await journal.finish(hold, "success", 120.0, entries)
     assert await journal.latest("i") == RUN
-    await journal.finish(hold, "success", 130.0, 1)
+    await journal.finish(await journal.take("r1"), "success", 130.0, 1)
 
 
 async def test_any_text_that_a_model_can_write_is_kept_as_it_is(journal: Journal) -> None:

@@ -129,13 +129,13 @@ async def test_a_database_that_is_gone_is_unavailable_and_comes_back(
     assert [type(result) for result in results] == [UnavailableError] * 3
     assert {result.code for result in results if isinstance(result, UnavailableError)} == {"journal_unavailable"}
     journal._pool.timeout = 30
-    await journal.append(hold, entry(Path(1, 0, 0)))
+    await journal.append(await journal.take("r1"), entry(Path(1, 0, 0)))
     assert len(await journal.entries("r1")) == 1
 
 
 async def test_what_the_database_refuses_of_a_batch_leaves_the_rest_written(journal: PostgresJournal) -> None:
-    hold = await journal.begin(RUN)
-    wrong = journal.intend(hold, [Path(1, 0, 5)], "a\0b")
+    hold, other = await journal.begin(RUN), await journal.begin(replace(RUN, id="r2"))
+    wrong = journal.intend(other, [Path(1, 0, 5)], "a\0b")
     results = await asyncio.gather(
         journal.append(hold, entry(Path(1, 0, 0))), wrong, journal.append(hold, entry(Path(1, 0, 1))), return_exceptions=True
     )
@@ -169,7 +169,7 @@ async def test_a_bug_in_a_batch_is_told_to_its_callers_and_the_writer_goes_on(
         patch.setattr("orca_agent.store.postgres.waves", None)
         with pytest.raises(TypeError):
             await journal.append(hold, entry(Path(1, 0, 0)))
-    await journal.append(hold, entry(Path(1, 0, 0)))
+    await journal.append(await journal.take("r1"), entry(Path(1, 0, 0)))
 
 
 async def test_closing_writes_what_is_due(journal: PostgresJournal, database_url: str) -> None:
@@ -181,3 +181,13 @@ async def test_closing_writes_what_is_due(journal: PostgresJournal, database_url
     other = PostgresJournal(database_url)
     assert len(await other.entries("r1")) == 5
     await other.close()
+
+
+async def test_whoever_writes_to_a_closed_journal_is_told_and_waits_for_nobody(database_url: str) -> None:
+    journal = PostgresJournal(database_url)
+    hold = await journal.begin(RUN)
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError, match="closed"):
+        await asyncio.wait_for(journal.append(hold, entry(Path(1, 0, 0))), 5)
+    await closing

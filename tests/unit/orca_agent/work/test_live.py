@@ -272,6 +272,47 @@ async def test_the_answer_of_a_call_is_kept_even_where_the_engine_then_fails() -
     assert [entry.kind for entry in world.recorded] == ["answer"]
 
 
+async def test_a_stopped_run_ends_once() -> None:
+    item = item_of(agents=[agent("A"), agent("B")], swarm_type="ConcurrentWorkflow")
+    machine: Machine[Ended] = Machine(program_of(item))
+    world = Shuffled()
+    ended: list[int] = []
+
+    async def end(entries: tuple[Entry, ...]) -> None:
+        ended.append(len(entries))
+
+    world.end = end  # type: ignore[method-assign]
+    live = LiveRun(machine, world, {})
+    live.stop("cancelled")
+    await live.drive()
+    assert ended == [2]
+
+
+async def test_a_driver_that_is_cancelled_while_a_stopped_call_still_ends_is_interrupted_and_records_nothing() -> None:
+    class Slow(Shuffled):
+        async def ask(self, call: Call) -> Answered:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)  # its connection is closed
+                raise
+            raise AssertionError("nobody stopped it")
+
+    world = Slow()
+    machine: Machine[Ended] = Machine(program_of(item_of(agents=[agent("A"), agent("B")])))
+    live = LiveRun(machine, world, {})
+    task = asyncio.create_task(live.drive())
+    while not live._open:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.001)
+    live.stop("cancelled")
+    await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (world.recorded, world.ended) == ([], None)
+
+
 async def test_a_stop_also_ends_the_calls_that_wait_for_a_free_place() -> None:
     item = item_of(agents=[agent(f"A{n}") for n in range(6)], swarm_type="ConcurrentWorkflow")
     machine: Machine[Ended] = Machine(program_of(item))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 from typing import Any
@@ -179,9 +181,9 @@ async def test_each_answer_is_kept_by_the_write_that_intends_the_next_call(bench
     """Run and first intent, four times an answer and the next intent, the last answer and the end."""
     batches: list[int] = []
 
-    def write(db: Any, batch: list[Any]) -> Any:
+    def write(db: Any, batch: list[Any], broken: Any) -> Any:
         batches.append(len(batch))
-        return _write(db, batch)
+        return _write(db, batch, broken)
 
     monkeypatch.setattr(sqlite, "_write", write)
     finished = await bench.run(spec_of(*"ABCDE", swarm_type="SequentialWorkflow"))
@@ -200,6 +202,47 @@ async def test_a_run_whose_beginning_cannot_be_kept_asks_nothing_and_says_why(
     with pytest.raises(UnavailableError, match="disk full"):
         await bench.run(spec_of("A"))
     assert bench.model.calls == []
+
+
+async def test_a_run_that_is_cancelled_while_its_journal_does_not_answer_ends_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(self: SqliteJournal, *args: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(SqliteJournal, "begin", silent)
+    monkeypatch.setattr(SqliteJournal, "intend", silent)
+    task = asyncio.create_task(bench.run(spec_of("A")))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+
+
+async def test_a_run_that_is_stopped_while_an_answer_cannot_be_kept_can_be_resumed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is recorded because of the stop follows from an answer that is not there: none of it may be kept."""
+    failed: list[int] = []
+    runner, loop = bench.runner(), asyncio.get_running_loop()
+
+    def write(db: Any, batch: list[Any], broken: Any) -> Any:
+        if not failed and any(isinstance(job, sqlite._Append) for job in batch):
+            failed.append(len(batch))
+            loop.call_soon_threadsafe(runner.stop, "cancelled")
+            time.sleep(0.1)  # the driver's entries for the stop are in the queue by now
+            raise sqlite3.OperationalError("database or disk is full")
+        return _write(db, batch, broken)
+
+    monkeypatch.setattr(sqlite, "_write", write)
+    bench.model.latency["X"] = 0.5
+    agents = [{"agent_name": name, "model_name": "scripted", "system_prompt": f"AGENT:{name}"} for name in "AX"]
+    agents[0]["max_loops"] = 2  # type: ignore[assignment]
+    spec = spec_of(agents=agents)
+    with pytest.raises(UnavailableError, match="full"):
+        await runner.run(Item.local(spec), spec)
+    finished = await bench.run(spec, resume=True)
+    assert finished.output.status == "success"
 
 
 async def test_an_interrupted_run_resumes_and_asks_only_what_is_missing(bench: Bench) -> None:
