@@ -2,8 +2,7 @@
 
 A write returns only when it would survive a power cut; ``begin``, ``intend``, ``append`` and ``finish`` are kept in the order in
 which they were called, so that none of them is durable before those that were called earlier: where one fails, so does what was
-called later under the same hold. Entries are never changed: the
-first one at a path stays.
+called later under the same hold. Entries are never changed: the first one at a path stays.
 Every write of a run is conditional on the run's *epoch*: ``take`` raises it, so a process that lost its run to another
 one (it was stopped, then woke up) is refused with ``run_taken_over`` and can do no harm.
 """

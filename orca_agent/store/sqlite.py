@@ -102,6 +102,7 @@ class SqliteJournal:
         self._path = path
         self._jobs: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._put_now: _Batch = []
+        self._is_closed = False
         #: the writer's own
         self._broken = BrokenHolds()
         self._thread: threading.Thread | None = None
@@ -170,10 +171,11 @@ class SqliteJournal:
         """Write what is due and stop the writer."""
         if self._put_now:
             self._hand_over()
-        thread, self._thread = self._thread, None  # whoever writes meanwhile has another one
-        if thread is not None:
+        self._is_closed = True
+        if self._thread is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
 
     async def _do(self, work: Callable[[sqlite3.Connection], T], hold: Hold | None = None) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -181,7 +183,9 @@ class SqliteJournal:
         return await done
 
     def _put(self, job: _Work | _Append) -> None:
-        """Give the writer a job, together with all others of the same burst."""
+        """Give the writer a job, together with all others of the same burst. Raises UnavailableError once it is told to end."""
+        if self._is_closed:
+            raise UnavailableError("journal_unavailable", f"the journal {self._path} is closed: this process is stopping")
         if not self._put_now:
             loop = job.done.get_loop()
             loop.call_soon(self._gather, loop, loop.time() + _BURST_SECONDS, 0)

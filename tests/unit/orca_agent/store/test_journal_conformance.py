@@ -12,7 +12,7 @@ import pytest
 from orca_agent.store.journal import FIRST_EPOCH, Hold, Journal, RunRecord
 from orca_agent.store.postgres import PostgresJournal
 from orca_agent.store.sqlite import SqliteJournal
-from orca_protocol.errors import InvalidError
+from orca_protocol.errors import InvalidError, UnavailableError
 from orca_protocol.journal import Path
 from tests.unit.orca_agent.store.samples import AT, RUN, entry
 
@@ -101,6 +101,17 @@ async def test_where_a_write_fails_nothing_that_was_called_after_it_is_kept(jour
     assert await journal.lost("r1") == ()
     assert await journal.entries("r2") == (entry(Path(1, 0, 0)),)
     await journal.append(await journal.take("r1"), entry(Path(1, 1, 0)))
+
+
+async def test_whoever_writes_while_the_journal_closes_is_told_and_nobody_waits_for_ever(journal: Journal) -> None:
+    hold = await journal.begin(RUN)
+    due = asyncio.create_task(journal.append(hold, entry(Path(1, 0, 0))))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError, match="closed"):
+        await asyncio.wait_for(journal.append(hold, entry(Path(1, 1, 0))), 5)
+    await asyncio.wait_for(asyncio.gather(due, closing), 10)
 
 
 async def test_a_run_ends_with_the_write_that_keeps_its_last_entry_and_only_if_all_are_there(journal: Journal) -> None:

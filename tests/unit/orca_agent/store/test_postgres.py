@@ -181,13 +181,3 @@ async def test_closing_writes_what_is_due(journal: PostgresJournal, database_url
     other = PostgresJournal(database_url)
     assert len(await other.entries("r1")) == 5
     await other.close()
-
-
-async def test_whoever_writes_to_a_closed_journal_is_told_and_waits_for_nobody(database_url: str) -> None:
-    journal = PostgresJournal(database_url)
-    hold = await journal.begin(RUN)
-    closing = asyncio.create_task(journal.close())
-    await asyncio.sleep(0)
-    with pytest.raises(UnavailableError, match="closed"):
-        await asyncio.wait_for(journal.append(hold, entry(Path(1, 0, 0))), 5)
-    await closing
